@@ -1,0 +1,50 @@
+"""Durations and sizes with units, as YAML states them: `400ms`, `1.5s`, `2 min`, `64KiB`. Inside they are integers."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+
+_DURATIONS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": MS, "s": SECOND, "min": 60 * SECOND, "h": 3600 * SECOND}
+_SIZES = {"b": 1, "kb": 1_000, "mb": 1_000_000, "kib": 1 << 10, "mib": 1 << 20}
+_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([a-zµ]+)\s*", re.IGNORECASE)
+
+
+def _parse(value: object, units: dict[str, int], what: str, example: str) -> int:
+    match = _PATTERN.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match[2].lower() not in units:
+        hint = f", such as {value}{example}" if isinstance(value, int | float) and not isinstance(value, bool) else ""
+        raise ValueError(f"expected a {what} with its unit ({', '.join(units)}){hint}")
+    return round(float(match[1]) * units[match[2].lower()])
+
+
+def parse_duration(value: object) -> int:
+    """Nanoseconds of `400ms`, `1.5s`, `2min`. Raises ValueError: what was expected."""
+    return _parse(value, _DURATIONS, "duration", "ms")
+
+
+def parse_size(value: object) -> int:
+    """Bytes of `64KiB`, `10MB`. Raises ValueError: what was expected."""
+    return _parse(value, _SIZES, "size", "KiB")
+
+
+def format_duration(ns: int) -> str:
+    """The shortest exact spelling that `parse_duration` reads: 400000000 → `400ms`."""
+    for unit in ("h", "min", "s", "ms", "us"):
+        if ns and ns % _DURATIONS[unit] == 0:
+            return f"{ns // _DURATIONS[unit]}{unit}"
+    return f"{ns}ns" if ns else "0s"
+
+
+Duration = Annotated[
+    int,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*[0-9.]+\s*(ns|us|ms|s|min|h)\s*$", "examples": ["400ms"]}),
+]
+"""An option's type: text with a unit in YAML, integer nanoseconds in the node. Defaults are written in nanoseconds."""
