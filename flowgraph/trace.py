@@ -1,0 +1,321 @@
+"""The trace: what the taps wrote down, indexed, and the critical path of a turn.
+
+The path is walked back from the first audible sample. Each step has a start and an end that were both observed; none is
+worked out as the rest. So the steps tile the time from the user's last voiced sample to the first audible one, and a trace
+with an event missing yields `Incomplete`, never a guess.
+
+At an edge the path follows the put; at a held edge it follows whichever came last, the put or the commit, and then the frame
+that the owner was processing when it committed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from flowgraph.errors import FlowError
+from flowgraph.frame import Frame
+from flowgraph.taps import ADVANCE, BULK, COMMIT, DROP, FULL, GAIN, HELD, KINDS, NOTE, PUT, STALE, STAMP, TAKE, WIRE
+from flowgraph.units import MS, SECOND
+
+if TYPE_CHECKING:
+    from flowgraph.graph import Graph
+
+RING = 1 << 17
+"""So many taps are kept until they are collected (every second of real time)."""
+KEPT_BULK_NS = 30 * SECOND
+"""Stamps of sound are kept this long: as long as a path may reach back."""
+KEPT_ATTEMPTS = 60
+
+StepKind = Literal["speech end", "capture", "waiting", "working", "network", "holding", "playout"]
+
+
+class Incomplete(FlowError):
+    """The trace lacks an event of this path."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One piece of a turn's time."""
+
+    kind: StepKind
+    where: str
+    """A node, an edge (`a -> b`), or the source whose sound the path begins with."""
+    start: int
+    end: int
+
+    @property
+    def ms(self) -> float:
+        return (self.end - self.start) / MS
+
+
+@dataclasses.dataclass(slots=True)
+class Record:
+    """What the trace knows of one frame."""
+
+    type: str
+    source: str
+    cause: int
+    turn: int
+    at: int
+    end_at: int
+    made_at: int
+    frame: Frame | None = None
+    """The frame itself, unless it is bulk."""
+    puts: dict[int, int] = dataclasses.field(default_factory=dict)
+    """Edge index → when."""
+    takes: dict[int, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FailureEdge:
+    """The engine's own way to the owner: what failed."""
+
+    label: str = "failures"
+    place: str = ""
+    capacity: int = 256
+    capacity_ns: int = 0
+    overflow: str = "drop_oldest"
+    hold: bool = False
+    feedback: bool = True
+
+
+class Trace:
+    """The taps of one session. `tap` is the ring's append: the only part that runs per frame."""
+
+    def __init__(self, graph: Graph, *, now: Callable[[], int], path: str | Path | None = None) -> None:
+        self.failures = FailureEdge()
+        self.nodes = list(graph.nodes)
+        self.edges = [*graph.edges, self.failures]
+        self._owner = graph.owner or ""
+        self.labels = [edge.label for edge in self.edges]
+        self.records: dict[int, Record] = {}
+        self.commits: dict[int, tuple[int, int]] = {}
+        """Attempt → (when, id of the frame that the owner was processing)."""
+        self.advances: list[tuple[int, int, int]] = []
+        """(when, attempt, id of the frame that the owner was processing)."""
+        self.wires: deque[tuple[int, str, str]] = deque(maxlen=4096)
+        """(when, service, event) of the HTTP clients."""
+        self.notes: list[tuple[int, str, str]] = []
+        """(when, node or "", text): failures, restarts, lag."""
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """(edge, what) → how often: put, take, full, stale, drop."""
+        self.dropped = 0
+        self._ring: deque[tuple[Any, ...]] = deque(maxlen=RING)
+        self.tap = self._ring.append
+        self._now = now
+        self._started = now()
+        self._bulk: deque[tuple[int, int]] = deque()
+        self._attempts: deque[int] = deque()
+        self._by_attempt: dict[int, list[int]] = {}
+        self._seconds: Counter[tuple[int, int, int]] = Counter()
+        self._file = self._open(path)
+        self._write({"event": "graph", "name": graph.name, "nodes": self.nodes, "edges": self.labels})
+        self._services = {
+            name: spec.options.get("service", "") for name, spec in graph.nodes.items()
+        }
+
+    # -- collecting ----------------------------------------------------------------------------------------------------
+
+    def collect(self) -> None:
+        """Work the taps since the last time into the index, and into the file."""
+        ring = self._ring
+        while ring:
+            self._index(ring.popleft())
+        self._forget()
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self.collect()
+        self._write_seconds(self._now() + 2 * SECOND)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def quiet_for(self, ns: int) -> bool:
+        """True if no Plan and no single fact has moved for so long (sound that streams in doesn't count)."""
+        self.collect()
+        latest = max((record.made_at for record in self.records.values() if record.frame is not None), default=0)
+        return self._now() - latest > ns
+
+    def _index(self, event: tuple[Any, ...]) -> None:
+        at, kind = event[0], event[1]
+        if kind == STAMP:
+            frame = event[3]
+            node = self.nodes[event[2]]
+            record = Record(
+                type(frame).__name__, node, frame.cause_id, frame.turn, frame.at, frame.at, at, frame=frame
+            )
+            self.records[frame.id] = record
+            self._keep(frame.turn, frame.id)
+            if self._file is not None:
+                self._write_frame(at, node, frame)
+        elif kind == BULK:
+            _, _, node, frame_id, cause, turn, cls, frame_at, end_at = event
+            self.records[frame_id] = Record(cls.__name__, self.nodes[node], cause, turn, frame_at, end_at, at)
+            if cls.is_plan:
+                self._keep(turn, frame_id)
+            else:
+                self._bulk.append((at, frame_id))
+        elif kind in (PUT, TAKE, HELD, FULL, STALE, DROP):
+            edge, frame_id = event[2], event[3]
+            found = self.records.get(frame_id)
+            self.counts[self.labels[edge], KINDS[kind]] += 1
+            self.dropped += kind == DROP
+            if found is not None:
+                if kind == PUT:
+                    found.puts[edge] = at
+                elif kind == TAKE:
+                    found.takes[edge] = at
+            if self._file is not None:
+                if found is not None and found.frame is not None:
+                    self._write({"event": KINDS[kind], "at": at, "edge": self.labels[edge], "frame": frame_id})
+                else:
+                    self._seconds[(at - self._started) // SECOND, edge, kind] += 1
+                    self._write_seconds(at)
+        elif kind == COMMIT:
+            self.commits[event[2]] = (at, event[3])
+            self._write({"event": "commit", "at": at, "attempt": event[2], "by": event[3]})
+        elif kind == ADVANCE:
+            self.advances.append((at, event[2], event[3]))
+            self._write({"event": "advance", "at": at, "attempt": event[2], "by": event[3]})
+        elif kind == GAIN:
+            self._write({"event": "gain", "at": at, "gain": event[2], "by": event[3]})
+        elif kind == WIRE:
+            self.wires.append((at, event[2], event[3]))
+            self._write({"event": "wire", "at": at, "service": event[2], "what": event[3]})
+        elif kind == NOTE:
+            node = self.nodes[event[2]] if event[2] >= 0 else ""
+            self.notes.append((at, node, event[3]))
+            self._write({"event": "note", "at": at, "node": node, "text": event[3]})
+
+    def _keep(self, turn: int, frame_id: int) -> None:
+        if turn not in self._by_attempt:
+            self._by_attempt[turn] = []
+            self._attempts.append(turn)
+        self._by_attempt[turn].append(frame_id)
+
+    def _forget(self) -> None:
+        horizon = self._now() - KEPT_BULK_NS
+        while self._bulk and self._bulk[0][0] < horizon:
+            self.records.pop(self._bulk.popleft()[1], None)
+        while len(self._attempts) > KEPT_ATTEMPTS:
+            for frame_id in self._by_attempt.pop(self._attempts.popleft()):
+                self.records.pop(frame_id, None)
+
+    # -- the critical path ---------------------------------------------------------------------------------------------
+
+    def path(self, frame_id: int, *, audible_at: int, since: int) -> list[Step]:
+        """The steps from `since` (the last voiced sample) to `audible_at`, when the sound of frame `frame_id` was first
+        audible; in order of time. Raises Incomplete if an event is missing."""
+        self.collect()
+        return list(reversed(list(self._walk(frame_id, audible_at, since))))
+
+    def _walk(self, frame_id: int, audible_at: int, since: int) -> Iterator[Step]:
+        record = self._record(frame_id)
+        edge = self._last_edge(frame_id, record)
+        taken = record.takes[edge]
+        yield Step("playout", self.edges[edge].target, taken, audible_at)  # type: ignore[attr-defined]
+        for _ in range(1000):
+            label = self.labels[edge]
+            put = self._put(record, frame_id, edge)
+            commit = self.commits.get(record.turn) if self.edges[edge].hold else None
+            if commit is not None and commit[0] > put:
+                committed, by = commit
+                yield Step("waiting", label, committed, taken)
+                frame_id, producer, made = by, self._owner, committed
+                record = self._record(frame_id)
+            else:
+                yield Step("waiting", label, put, taken)
+                producer = self.edges[edge].source  # type: ignore[attr-defined]
+                made = put
+                if record.source == producer:
+                    if not record.cause:
+                        yield Step("capture", producer, record.end_at, put)
+                        yield Step("speech end", producer, since, record.end_at)
+                        return
+                    frame_id = record.cause
+                    record = self._record(frame_id)
+            edge = self._edge_into(producer, frame_id, record)
+            taken = record.takes[edge]
+            yield from self._working(producer, taken, made)
+        raise Incomplete("the path of this turn has no beginning")
+
+    def _working(self, node: str, start: int, end: int) -> Iterator[Step]:
+        """A node's working time, latest piece first, with the part that went into connecting told apart."""
+        service = self._services.get(node, "")
+        begun = 0
+        cuts: list[tuple[int, int]] = []
+        for at, name, event in self.wires:
+            if name == service and service:
+                if event == "connect_start":
+                    begun = at
+                elif event == "connect_end" and begun:
+                    cuts.append((max(begun, start), min(at, end)))
+                    begun = 0
+        cursor = end
+        for first, last in reversed([cut for cut in cuts if cut[0] < cut[1]]):
+            if last > cursor:
+                continue
+            yield Step("working", node, last, cursor)
+            yield Step("network", node, first, last)
+            cursor = first
+        yield Step("working", node, start, cursor)
+
+    def _record(self, frame_id: int) -> Record:
+        record = self.records.get(frame_id)
+        if record is None:
+            raise Incomplete(f"the trace has no stamp of frame {frame_id}")
+        return record
+
+    def _put(self, record: Record, frame_id: int, edge: int) -> int:
+        if edge not in record.puts:
+            raise Incomplete(f"the trace has no put of frame {frame_id} ({record.type}) on {self.labels[edge]}")
+        return record.puts[edge]
+
+    def _last_edge(self, frame_id: int, record: Record) -> int:
+        if not record.takes:
+            raise Incomplete(f"the trace has no take of frame {frame_id} ({record.type})")
+        return max(record.takes, key=lambda edge: record.takes[edge])
+
+    def _edge_into(self, node: str, frame_id: int, record: Record) -> int:
+        for edge in record.takes:
+            if getattr(self.edges[edge], "target", None) == node:
+                return edge
+        raise Incomplete(f"the trace has no take of frame {frame_id} ({record.type}) by '{node}'")
+
+    # -- the file ------------------------------------------------------------------------------------------------------
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Add a line of one's own (a turn's summary, the session's end)."""
+        self._write(event)
+
+    def _open(self, path: str | Path | None) -> IO[str] | None:
+        if path is None:
+            return None
+        try:
+            return Path(path).open("w", encoding="utf-8", buffering=1 << 16)
+        except OSError as error:
+            raise FlowError(f"can't write the trace {path}: {error.strerror}", hint="choose another --trace") from None
+
+    def _write(self, event: dict[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
+
+    def _write_frame(self, at: int, node: str, frame: Frame) -> None:
+        stamps = {"frame": frame.id, "cause": frame.cause_id, "turn": frame.turn, "frame_at": frame.at}
+        self._write(
+            {"event": "frame", "at": at, "node": node, "type": type(frame).__name__, **stamps, "fields": dict(frame.fields())}
+        )
+
+    def _write_seconds(self, at: int) -> None:
+        second = (at - self._started) // SECOND
+        for key in [key for key in self._seconds if key[0] < second]:
+            self._write(
+                {"event": "second", "second": key[0], "edge": self.labels[key[1]], "what": KINDS[key[2]],
+                 "frames": self._seconds.pop(key)}
+            )  # fmt: skip

@@ -1,0 +1,563 @@
+"""Runs one node: its `process` and its `run`, with stamps, interruption and `on_error`.
+
+1. A frame is stamped once, when it is first yielded: cause, turn and `at` come from the frame in process. So a Plan that a
+   slow service finishes late still carries the number of the attempt that asked for it, and every channel refuses it.
+2. On `advance`, work on a stale Plan is cancelled (for economy), its generator closed; then `flush()` in band; then the next frame.
+   Work on a Fact is never cancelled. A cancel whose frame has just ended is absorbed; a stop is never absorbed.
+3. Clean-up has 50 ms. Then the task that hangs in it is detached and reported, and a new one goes on with the inbox.
+4. `on_error`: `fail` ends the session; `skip` goes on with the next frame; `restart` makes a fresh node, with back-off, at most 3
+   times in 30 s. A Plan that failed takes the rest of its attempt with it: `End(error)` follows, and the owner gets a `Failure`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from flowgraph.errors import FlowError, NodeFailed
+from flowgraph.frame import End, Failure, Frame
+from flowgraph.node import Node, parallel_of
+from flowgraph.taps import BULK, NOTE, STAMP, Tap
+from flowgraph.units import MS, SECOND
+
+if TYPE_CHECKING:
+    from flowgraph.channel import Channel, Inbox, Outlet
+    from flowgraph.turn import Turn
+
+CLEAN_UP_NS = 50 * MS
+MOST_RESTARTS = 3
+RESTART_WINDOW_NS = 30 * SECOND
+FIRST_BACK_OFF_S = 0.1
+FRAMES_A_SLICE = 32
+"""So many frames may pass a plain `process` before the loop gets its turn."""
+LANE_FRAMES = 64
+"""So many outputs of a frame may wait for the frame before it, in a node with `parallel`."""
+
+_EXHAUSTED = object()
+
+
+class _Restart(Exception):  # noqa: N818
+    """Inside the worker: give the node up and make a fresh one."""
+
+
+class Worker:
+    """One node at run time."""
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Node],
+        *,
+        index: int,
+        inbox: Inbox,
+        turn: Turn,
+        tap: Tap,
+        now: Callable[[], int],
+        ids: Iterator[int],
+        owned: bool,
+        route: Callable[[type[Frame]], tuple[Outlet, ...]],
+        outlets: tuple[Channel, ...],
+        on_error: str = "fail",
+        place: str = "",
+        tell_owner: Callable[[Failure], None] = lambda failure: None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """`make` gives a node with its context set. `route` tells the channels of a frame type; `outlets` are all of them.
+        `owned`: the graph has an owner of the turn."""
+        self.name = name
+        self.index = index
+        self.inbox = inbox
+        self.node = make()
+        self.current: Frame | None = None
+        """The frame in process."""
+        self._make = make
+        self._turn = turn
+        self._tap = tap
+        self._now = now
+        self._ids = ids
+        self._owned = owned
+        self._is_owner = type(self.node).owns_turn
+        self._routes = _Routes(route)
+        self._outlets = outlets
+        self._on_error = on_error
+        self._place = place
+        self._tell_owner = tell_owner
+        self._say = say
+        self._refused = -1
+        self._flush_due = False
+        self._interrupted = False
+        self._plain = True
+        self._restarts: deque[int] = deque()
+        self._consumer: asyncio.Task[None] | None = None
+        self._producer: asyncio.Task[None] | None = None
+        self._detached: set[asyncio.Task[Any]] = set()
+        self._changed = asyncio.Event()
+        self._threads: ThreadPoolExecutor | None = None
+        self._lanes: deque[_Lane] = deque()
+        self._lane_news = asyncio.Event()
+        if not self._is_owner:
+            turn.on_advance(self._interrupt)
+
+    def reroute(self) -> None:
+        """Forget which channels take which type: somebody began or ceased to watch."""
+        self._routes.clear()
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    async def work(self) -> None:
+        """Run the node until its inputs and its own `run` have ended; then close its outputs. Raises NodeFailed."""
+        try:
+            while True:
+                try:
+                    await self._supervise()
+                    return
+                except _Restart:
+                    await self._restart()
+        finally:
+            for task in (self._consumer, self._producer, *self._detached, *(lane.task for lane in self._lanes)):
+                if task is not None and not task.done():
+                    task.cancel()
+            if self._threads is not None:
+                self._threads.shutdown(wait=True)
+            for channel in self._outlets:
+                channel.close()
+
+    async def _supervise(self) -> None:
+        loop = asyncio.get_running_loop()
+        node = self.node
+        process = getattr(node, "process", None)
+        run = getattr(node, "run", None)
+        self._producer = loop.create_task(self._produce(run), name=f"{self.name}.run") if run else None
+        self._consumer = loop.create_task(self._consume(process), name=f"{self.name}.process") if process else None
+        try:
+            while True:
+                tasks = [task for task in (self._consumer, self._producer) if task is not None]
+                pending = [task for task in tasks if not task.done()]
+                for task in tasks:
+                    if task.done():
+                        task.result()
+                if not pending:
+                    return
+                changed = loop.create_task(self._changed.wait())
+                await asyncio.wait([*pending, changed], return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+                self._changed.clear()
+        finally:
+            mine = [task for task in (self._consumer, self._producer) if task is not None and not task.done()]
+            for task in mine:
+                task.cancel()
+            if mine:
+                await asyncio.wait(mine, timeout=CLEAN_UP_NS / SECOND)
+
+    async def _restart(self) -> None:
+        now = self._now()
+        while self._restarts and now - self._restarts[0] > RESTART_WINDOW_NS:
+            self._restarts.popleft()
+        if len(self._restarts) >= MOST_RESTARTS:
+            raise NodeFailed(
+                self.name,
+                f"restarted {MOST_RESTARTS} times in {RESTART_WINDOW_NS // SECOND} s, and failed again",
+                place=self._place,
+                hint="see the failures above",
+            )
+        await self._close_node()
+        while True:
+            await asyncio.sleep(FIRST_BACK_OFF_S * 2 ** len(self._restarts))
+            self._restarts.append(self._now())
+            self.node = self._make()
+            try:
+                await self.node.open()
+            except Exception as error:
+                self._note(f"restart failed: {error}")
+                if len(self._restarts) >= MOST_RESTARTS:
+                    raise self._failure(error, None) from error
+                await self._close_node()
+            else:
+                self._note("restarted")
+                return
+
+    async def _close_node(self) -> None:
+        try:
+            await asyncio.wait_for(self.node.close(), timeout=2)
+        except TimeoutError:
+            self._note("close() took more than 2 s and was left")
+        except Exception as error:
+            self._note(f"close() failed: {error}")
+
+    # -- process -------------------------------------------------------------------------------------------------------
+
+    async def _consume(self, process: Callable[[Any], Any]) -> None:
+        if parallel_of(self.node) > 1:
+            await self._consume_parallel(process)
+        else:
+            await self._consume_serial(process)
+        if asyncio.current_task() is self._consumer:
+            try:
+                await self.node.drain()
+            except Exception as error:
+                raise self._failure(error, None) from error
+
+    async def _consume_serial(self, process: Callable[[Any], Any]) -> None:
+        """Take frames one by one. The plain path has no await at all while there is room and something to take."""
+        inbox, turn, stamp, routes = self.inbox, self._turn, self._stamp, self._routes
+        plain = self._plain = not (
+            inspect.isasyncgenfunction(process) or inspect.iscoroutinefunction(process) or self.node.blocking
+        )
+        task = asyncio.current_task()
+        slice_left = FRAMES_A_SLICE
+        while True:
+            if self._flush_due:
+                self._flush()
+            frame = inbox.poll()
+            if frame is None:
+                if inbox.ended:
+                    return
+                await inbox.wait()
+                slice_left = FRAMES_A_SLICE
+                continue
+            is_plan = frame.is_plan
+            if is_plan and frame.turn <= self._refused:
+                continue
+            self.current = frame
+            try:
+                if plain:
+                    outputs = process(frame)
+                    if outputs is not None:
+                        for output in outputs:
+                            if not output.id:
+                                stamp(output, frame)
+                            for channel in routes[type(output)]:
+                                if not channel.put(output):
+                                    await channel.wait_put(output)
+                            if is_plan and frame.turn < turn.number:
+                                outputs.close()
+                                break
+                else:
+                    await self._process_async(process, frame)
+            except asyncio.CancelledError:
+                if not self._absorb(task):
+                    raise
+            except Exception as error:
+                self._failed(error, frame)
+            finally:
+                if self._consumer is task:
+                    self.current = None
+            if self._consumer is not task:
+                return  # detached: another task goes on with the inbox
+            if self._interrupted:
+                self._absorb(task)  # the frame ended before the cancel could reach it
+            slice_left -= 1
+            if not slice_left:
+                slice_left = FRAMES_A_SLICE
+                await asyncio.sleep(0)
+
+    async def _process_async(self, process: Callable[[Any], Any], frame: Frame) -> None:
+        if self.node.blocking:
+            await self._process_in_thread(process, frame)
+            return
+        outputs = process(frame)
+        if inspect.iscoroutine(outputs):
+            outputs = await outputs
+            for output in outputs or ():
+                await self._emit(output, frame)
+            return
+        try:
+            async for output in outputs:
+                await self._emit(output, frame)
+                if frame.is_plan and frame.turn < self._turn.number:
+                    break
+        finally:
+            await outputs.aclose()
+
+    async def _process_in_thread(self, process: Callable[[Any], Any], frame: Frame) -> None:
+        """Step a blocking generator in the node's own thread. A thread can't be cancelled: it is always waited for."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(1, thread_name_prefix=self.name)
+        loop = asyncio.get_running_loop()
+
+        async def in_thread(call: Callable[[], Any]) -> Any:
+            step = loop.run_in_executor(self._threads, call)
+            try:
+                return await asyncio.shield(step)
+            except asyncio.CancelledError:
+                await asyncio.wait([step])
+                raise
+
+        outputs = await in_thread(lambda: process(frame))
+        if outputs is None:
+            return
+        outputs = iter(outputs)
+        try:
+            while (output := await in_thread(lambda: next(outputs, _EXHAUSTED))) is not _EXHAUSTED:
+                await self._emit(output, frame)
+                if frame.is_plan and frame.turn < self._turn.number:
+                    return
+        finally:
+            close = getattr(outputs, "close", None)
+            if close is not None:
+                await in_thread(close)
+
+    # -- parallel ------------------------------------------------------------------------------------------------------
+
+    async def _consume_parallel(self, process: Callable[[Any], Any]) -> None:
+        """Let up to n frames overlap; outputs leave in the order of the inputs."""
+        loop = asyncio.get_running_loop()
+        most = parallel_of(self.node)
+        emitter = loop.create_task(self._emit_lanes(), name=f"{self.name}.lanes")
+        emitter.add_done_callback(lambda _: self.inbox.wake())
+        try:
+            while True:
+                if emitter.done():
+                    emitter.result()
+                if self._flush_due:
+                    self._flush()
+                frame = self.inbox.poll() if len(self._lanes) < most else None
+                if frame is None:
+                    if self.inbox.ended and not self._lanes:
+                        return
+                    await self.inbox.wait()
+                    continue
+                if frame.is_plan and frame.turn <= self._refused:
+                    continue
+                lane = _Lane(frame, self._lane_news)
+                lane.task = loop.create_task(lane.fill(process), name=f"{self.name}.process")
+                self._lanes.append(lane)
+                self._lane_news.set()
+        finally:
+            emitter.cancel()
+            for lane in self._lanes:
+                lane.task.cancel()
+            await asyncio.wait([emitter, *(lane.task for lane in self._lanes)], timeout=CLEAN_UP_NS / SECOND)
+
+    async def _emit_lanes(self) -> None:
+        while True:
+            while not self._lanes:
+                self._lane_news.clear()
+                await self._lane_news.wait()
+            lane = self._lanes[0]
+            stale = lane.frame.is_plan and (lane.frame.turn < self._turn.number or lane.frame.turn <= self._refused)
+            if lane.outputs and not stale:
+                output = lane.outputs.popleft()
+                lane.room.set()
+                await self._emit(output, lane.frame)
+            elif lane.task.done() or stale:
+                self._lanes.popleft()
+                if not lane.task.done():
+                    lane.task.cancel()
+                    self._detached.add(lane.task)
+                    lane.task.add_done_callback(self._detached.discard)
+                elif not lane.task.cancelled() and (error := lane.task.exception()) is not None and not stale:
+                    if not isinstance(error, Exception):
+                        raise error
+                    self._failed(error, lane.frame)
+                self.inbox.wake()
+            else:
+                self._lane_news.clear()
+                await self._lane_news.wait()
+
+    # -- run -----------------------------------------------------------------------------------------------------------
+
+    async def _produce(self, run: Callable[[], AsyncIterator[Frame]]) -> None:
+        outputs = run()
+        if inspect.iscoroutine(outputs):
+            await outputs
+            return
+        try:
+            async for output in outputs:
+                await self._emit(output, None)
+        except asyncio.CancelledError:
+            raise
+        except NodeFailed:
+            raise
+        except Exception as error:
+            if self._on_error == "skip":
+                self._on_error = "restart"  # `run` has no next frame to go on with
+            self._failed(error, None)
+        finally:
+            close = getattr(outputs, "aclose", None)
+            if close is not None:
+                await close()
+
+    # -- frames --------------------------------------------------------------------------------------------------------
+
+    async def _emit(self, output: Frame, current: Frame | None) -> None:
+        if not output.id:
+            self._stamp(output, current)
+        for channel in self._routes[type(output)]:
+            if not channel.put(output):
+                await channel.wait_put(output)
+
+    def _stamp(self, output: Frame, current: Frame | None) -> None:
+        # Plain slot writes on a frame that nobody else has seen yet.
+        cause = output.cause
+        if isinstance(cause, Frame):
+            current = cause
+        now = self._now()
+        if current is not None:
+            output.cause = current.id  # type: ignore[misc]
+            output.turn = current.turn  # type: ignore[misc]
+            if not output.at:
+                output.at = current.at  # type: ignore[misc]
+        elif not output.at:
+            output.at = now  # type: ignore[misc]
+        if self._is_owner:
+            output.turn = self._turn.number  # type: ignore[misc]
+        elif output.is_plan:
+            if not self._owned:
+                output.turn = self._turn.number  # type: ignore[misc]
+            elif current is None or not current.is_plan:
+                what = f"processing a {type(current).__name__}" if current is not None else "running by itself"
+                raise FlowError(
+                    f"it yielded a {type(output).__name__} (a Plan) while {what}: whose attempt is it?",
+                    hint="in a graph whose turn is owned, only the owner turns facts into plans; "
+                    "from run(), name the Plan's cause",
+                )
+        elif current is None:
+            output.turn = self._turn.number  # type: ignore[misc]
+        output.source = self.name  # type: ignore[misc]
+        output.id = next(self._ids)  # type: ignore[misc]
+        if output.bulk:
+            end_at = output.at + output.duration_ns
+            self._tap((now, BULK, self.index, output.id, output.cause, output.turn, type(output), output.at, end_at))
+        else:
+            self._tap((now, STAMP, self.index, output))
+
+    # -- interruption --------------------------------------------------------------------------------------------------
+
+    def _interrupt(self) -> None:
+        """The turn advanced: whatever is in process for an earlier attempt is worthless."""
+        self._flush_due = True
+        number = self._turn.number
+        frame, task = self.current, self._consumer
+        # A plain `process` only ever waits in a put, which the advance wakes and refuses by itself.
+        if frame is not None and frame.is_plan and frame.turn < number and task is not None and not self._plain:
+            if not self._interrupted and task is not asyncio.current_task():
+                self._interrupted = True
+                task.cancel()
+                asyncio.get_running_loop().call_later(CLEAN_UP_NS / SECOND, self._overdue, task, frame)
+        for lane in self._lanes:
+            if lane.frame.is_plan and lane.frame.turn < number and lane.task is not None and not lane.task.done():
+                lane.task.cancel()
+                asyncio.get_running_loop().call_later(CLEAN_UP_NS / SECOND, self._overdue_lane, lane)
+        self._lane_news.set()
+        self.inbox.wake()
+
+    def _absorb(self, task: asyncio.Task[None] | None) -> bool:
+        """Take our own cancel back. False = it is (also) a stop, which is never absorbed."""
+        if not self._interrupted or task is None:
+            return False
+        self._interrupted = False
+        return task.uncancel() == 0
+
+    def _overdue(self, task: asyncio.Task[None], frame: Frame) -> None:
+        if self.current is not frame or self._consumer is not task or task.done() or self.node.blocking:
+            return
+        self._note(f"clean-up after an interruption took more than {CLEAN_UP_NS // MS} ms: detached")
+        self.current = None
+        self._interrupted = False
+        self._detached.add(task)
+        task.add_done_callback(self._detached.discard)
+        self._consumer = asyncio.get_running_loop().create_task(
+            self._consume(self.node.process),  # type: ignore[attr-defined]
+            name=f"{self.name}.process",
+        )
+        self._changed.set()
+
+    def _overdue_lane(self, lane: _Lane) -> None:
+        if not lane.task.done():
+            self._note(f"clean-up after an interruption took more than {CLEAN_UP_NS // MS} ms: detached")
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self.node.flush()
+
+    # -- failure -------------------------------------------------------------------------------------------------------
+
+    def _failed(self, error: Exception, frame: Frame | None) -> None:
+        failure = self._failure(error, frame)
+        if self._on_error == "fail" or self._is_owner:
+            raise failure from error
+        attempt = 0
+        if frame is not None and frame.is_plan:
+            attempt = frame.turn
+            self._refused = max(self._refused, attempt)
+            if attempt >= self._turn.number:
+                end = End(reason="error", detail=failure.message)
+                self._stamp(end, frame)
+                for channel in self._routes[End]:
+                    channel.put_at_once(end)
+        self._note(str(failure))
+        self._say(str(failure))
+        told = Failure(self.name, failure.message, attempt)
+        self._stamp(told, frame)
+        self._tell_owner(told)
+        if self._on_error == "restart":
+            raise _Restart
+
+    def _failure(self, error: BaseException, frame: Frame | None) -> NodeFailed:
+        if isinstance(error, NodeFailed):
+            return error
+        doing = ""
+        if frame is not None:
+            doing = f"processing {type(frame).__name__} {frame.id} from '{frame.source}' (attempt {frame.turn})"
+        hint = error.hint if isinstance(error, FlowError) else ""
+        message = error.message if isinstance(error, FlowError) else f"{type(error).__name__}: {error}"
+        return NodeFailed(self.name, message, place=self._place, hint=hint, while_doing=doing)
+
+    def _note(self, text: str) -> None:
+        self._tap((self._now(), NOTE, self.index, text))
+
+
+class _Lane:
+    """One frame in process in a node with `parallel`, and what it has yielded so far."""
+
+    def __init__(self, frame: Frame, news: asyncio.Event) -> None:
+        self.frame = frame
+        self.outputs: deque[Frame] = deque()
+        self.room = asyncio.Event()
+        self.task: asyncio.Task[None]
+        self._news = news
+
+    async def fill(self, process: Callable[[Any], Any]) -> None:
+        try:
+            outputs = process(self.frame)
+            if inspect.isasyncgen(outputs):
+                try:
+                    async for output in outputs:
+                        await self._add(output)
+                finally:
+                    await outputs.aclose()
+            else:
+                if inspect.iscoroutine(outputs):
+                    outputs = await outputs
+                for output in _iterable(outputs):
+                    await self._add(output)
+        finally:
+            self._news.set()
+
+    async def _add(self, output: Frame) -> None:
+        while len(self.outputs) >= LANE_FRAMES:
+            self.room.clear()
+            await self.room.wait()
+        self.outputs.append(output)
+        self._news.set()
+
+
+def _iterable(outputs: Iterable[Frame] | None) -> Iterable[Frame]:
+    return () if outputs is None else outputs
+
+
+class _Routes(dict[type[Frame], "tuple[Outlet, ...]"]):
+    """Frame type → the channels that take it, worked out at its first frame."""
+
+    def __init__(self, route: Callable[[type[Frame]], tuple[Outlet, ...]]) -> None:
+        super().__init__()
+        self._route = route
+
+    def __missing__(self, frame_type: type[Frame]) -> tuple[Outlet, ...]:
+        channels = self[frame_type] = self._route(frame_type)
+        return channels
