@@ -53,6 +53,8 @@ class Node(BaseModel):
     """`process` is a plain `def` that blocks: it runs in a thread."""
     server: ClassVar[str] = ""
     """Module of the server that `url: embedded` starts for this node's service."""
+    needs: ClassVar[tuple[type[Frame], ...]] = ()
+    """Inputs without which it is of no use: a graph that feeds it none of one of these is wrong. The others are optional."""
     typical_ms: ClassVar[float] = 0.0
     """What it typically adds to the first sound, for the static check of a budget; 0 = not declared."""
 

@@ -1,0 +1,243 @@
+"""What can be known to be wrong with a graph before anything starts, beyond its form: cycles, owners, holds, effects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import networkx as nx
+
+from flowgraph.document import Spot
+from flowgraph.draft import Draft
+from flowgraph.frame import End
+from flowgraph.node import Node, ports
+from flowgraph.specs import Edge
+from flowgraph.units import format_duration
+
+
+def check(draft: Draft) -> str | None:
+    """Report everything into the draft. Returns the owner's name."""
+    owner = _owner(draft)
+    _connected(draft)
+    _cycles(draft)
+    _held(draft, owner)
+    if owner is not None:
+        _speculation(draft, owner)
+        _interruptible(draft, owner)
+        _ends(draft)
+    _typical(draft)
+    return owner
+
+
+def order(draft: Draft) -> tuple[str, ...]:
+    """Names in topological order, sources first, otherwise as written; feedback edges don't count."""
+    graph = _digraph(draft.nodes, (edge for edge in draft.edges if not edge.feedback))
+    index = {name: i for i, name in enumerate(draft.nodes)}
+    return tuple(nx.lexicographical_topological_sort(graph, key=lambda n: (graph.in_degree(n) > 0, index[n])))
+
+
+def _digraph(nodes: Iterable[str], edges: Iterable[Edge]) -> nx.DiGraph:
+    graph = nx.DiGraph()
+    graph.add_nodes_from(nodes)
+    graph.add_edges_from((edge.source, edge.target) for edge in edges)
+    return graph
+
+
+def _name_of(name: str) -> Spot:
+    return Spot(("nodes", name), key=True)
+
+
+def _arrows(path: Iterable[str]) -> str:
+    return " -> ".join(path)
+
+
+def _owner(draft: Draft) -> str | None:
+    owners = [name for name, spec in draft.nodes.items() if spec.cls.owns_turn]
+    for other in owners[1:]:
+        place = draft.nodes[owners[0]].place
+        draft.report(
+            _name_of(other),
+            f"'{other}' owns the turn, and so does '{owners[0]}'",
+            f"keep one of them; the other is at {place}",
+        )
+    for name in owners:
+        if draft.nodes[name].on_error != "fail":
+            spot = Spot(("nodes", name, "on_error"))
+            draft.report(
+                spot,
+                f"{name}.on_error: the owner of the turn may only fail",
+                "without it nobody answers: remove `on_error`",
+            )
+    return owners[0] if owners else None
+
+
+def _connected(draft: Draft) -> None:
+    fed = {link.target for link in draft.links if link.options.get("feedback") is not True}
+    touched = {name for link in draft.links for name in (link.source, link.target)}
+    taken = {link.source for link in draft.links}
+    for name, spec in draft.nodes.items():
+        declared = ports(spec.cls)
+        if name not in touched:
+            draft.report(_name_of(name), f"'{name}' is unreachable: no edge names it", _feeding(draft, spec.cls))
+            continue
+        starts_itself = spec.cls.live and _runs(spec.cls) and not spec.cls.needs
+        if declared.inputs and name not in fed and not starts_itself:
+            more = " but a feedback edge" if any(link.target == name for link in draft.links) else ""
+            draft.report(_name_of(name), f"nothing feeds '{name}'{more}", _feeding(draft, spec.cls))
+            continue
+        arriving = [kind for edge in draft.edges if edge.target == name for kind in edge.types]
+        for needed in spec.cls.needs:
+            if name in fed and _all_known(draft, name) and not any(issubclass(kind, needed) for kind in arriving):
+                draft.report(
+                    _name_of(name),
+                    f"nothing feeds '{name}' the {needed.__name__} that it needs",
+                    _yielding(draft, needed),
+                )
+        if declared.outputs and not spec.cls.effects and name not in taken:
+            names = " | ".join(kind.__name__ for kind in declared.outputs)
+            draft.warn(_name_of(name), f"nothing takes what '{name}' yields ({names})")
+
+
+def _runs(cls: type[Node]) -> bool:
+    return getattr(cls, "run", None) is not None
+
+
+def _all_known(draft: Draft, name: str) -> bool:
+    """Do all edges into it have types? Where one has not, that is the problem to report."""
+    wanted = sum(link.target == name for link in draft.links)
+    return wanted == sum(edge.target == name for edge in draft.edges)
+
+
+def _feeding(draft: Draft, cls: type[Node]) -> str:
+    inputs = ports(cls).inputs
+    if not inputs:
+        return "connect it with an edge, or remove it"
+    makers = [name for name, spec in draft.nodes.items() if spec.cls is not cls and _yields(spec.cls, inputs)]
+    takes = " | ".join(kind.__name__ for kind in inputs)
+    return f"it takes {takes}" + (f", which {' and '.join(repr(m) for m in makers[:3])} can give" if makers else "")
+
+
+def _yields(cls: type[Node], wanted: tuple[type, ...]) -> bool:
+    return any(issubclass(output, wanted) for output in ports(cls).outputs)
+
+
+def _yielding(draft: Draft, needed: type) -> str:
+    makers = [f"'{name}'" for name, spec in draft.nodes.items() if _yields(spec.cls, (needed,))]
+    return f"{' and '.join(makers)} can give it: add an edge" if makers else "add a node that yields it"
+
+
+def _cycles(draft: Draft) -> None:
+    """One cycle of each knot of nodes, whole. Links count even where their types don't fit."""
+    forward = [link for link in draft.links if link.options.get("feedback") is not True]
+    graph: nx.DiGraph = nx.DiGraph()
+    graph.add_edges_from((link.source, link.target) for link in forward)
+    index = {name: i for i, name in enumerate(draft.document.value(("nodes",)) or ())}
+    knots = [knot for knot in nx.strongly_connected_components(graph) if len(knot) > 1]
+    for knot in sorted(knots, key=lambda names: min(index.get(name, 0) for name in names)):
+        start = min(knot, key=lambda name: index.get(name, 0))
+        inner = graph.subgraph(knot)
+        back = min(inner.predecessors(start), key=lambda name: nx.shortest_path_length(inner, start, name))
+        cycle = [*nx.shortest_path(inner, start, back), start]
+        link = next(link for link in forward if (link.source, link.target) == (back, start))
+        draft.report(
+            link.source_spot,
+            f"a cycle without a feedback edge: {_arrows(cycle)}",
+            f"mark the edge that leads back: {{from: {back}, to: {start}, feedback: true}}",
+        )
+    closed: nx.DiGraph = nx.DiGraph()
+    closed.add_edges_from((link.source, link.target) for link in draft.links)
+    for edge in draft.edges:
+        if edge.feedback and not nx.has_path(closed, edge.target, edge.source):
+            spot = draft.spots[edge].option_spot("feedback")
+            draft.warn(
+                spot, f"feedback: {edge.label} closes no cycle", "without `feedback` it counts for the order of closing"
+            )
+
+
+def _held(draft: Draft, owner: str | None) -> None:
+    for edge in draft.edges:
+        if edge.hold and owner is None:
+            spot = draft.spots[edge].option_spot("hold")
+            draft.report(
+                spot,
+                "hold: no node owns the turn, so nothing would ever be released",
+                "remove `hold`, or add a dialogue",
+            )
+
+
+def _plans(edge: Edge) -> bool:
+    return any(kind.is_plan for kind in edge.types)
+
+
+def _speculation(draft: Draft, owner: str) -> None:
+    if owner not in draft.instances or not draft.instances[owner].speculates():
+        return
+    free = _digraph(draft.nodes, (edge for edge in draft.edges if _plans(edge) and not edge.hold))
+    for name, spec in draft.nodes.items():
+        if not spec.cls.effects or not nx.has_path(free, owner, name):
+            continue
+        path = nx.shortest_path(free, owner, name)
+        last = next(
+            edge
+            for edge in draft.edges
+            if (edge.source, edge.target) == (path[-2], name) and _plans(edge) and not edge.hold
+        )
+        draft.report(
+            draft.spots[last].source_spot,
+            f"'{owner}' speculates, and an answer could be heard or done before it is committed: {_arrows(path)}",
+            f"hold it on the way: {{from: {path[-2]}, to: {name}, hold: commit}}; or turn the speculation off",
+        )
+
+
+def _interruptible(draft: Draft, owner: str) -> None:
+    """Plans that reach a node with effects begin at the owner: only those can be interrupted."""
+    plans = _digraph(draft.nodes, (edge for edge in draft.edges if _plans(edge)))
+    for name, spec in draft.nodes.items():
+        if not spec.cls.effects:
+            continue
+        for origin in draft.nodes:
+            if origin in (owner, name) or not nx.has_path(plans, origin, name) or plans.in_degree(origin):
+                continue
+            path = nx.shortest_path(plans, origin, name)
+            link = next(
+                draft.spots[edge]
+                for edge in draft.edges
+                if (edge.source, edge.target) == tuple(path[:2]) and _plans(edge)
+            )
+            draft.report(
+                link.source_spot,
+                f"no owner can interrupt what '{origin}' sends to '{name}': {_arrows(path)}",
+                f"lead it through '{owner}', which owns the turn, or remove '{owner}'",
+            )
+
+
+def _ends(draft: Draft) -> None:
+    """Whoever waits for the End of an answer must be sent it."""
+    for name, spec in draft.nodes.items():
+        edges = [edge for edge in draft.edges if edge.target == name and _plans(edge)]
+        if not edges or not any(issubclass(kind, End) for kind in ports(spec.cls).inputs):
+            continue
+        for edge in edges:
+            others = [other for other in edges if End in other.types]
+            if not others:
+                draft.warn(
+                    draft.spots[edge].source_spot,
+                    f"'{name}' waits for the End of each answer, and '{edge.source}' doesn't pass it on",
+                    f"let '{edge.source}' take and yield End too",
+                )
+
+
+def _typical(draft: Draft) -> None:
+    """The slowest way through the graph, by what the nodes typically add, against the budget."""
+    forward = _digraph(draft.nodes, (edge for edge in draft.edges if not edge.feedback))
+    if not nx.is_directed_acyclic_graph(forward):
+        return
+    for source, target in forward.edges:
+        forward.edges[source, target]["ms"] = draft.nodes[target].cls.typical_ms
+    path = nx.dag_longest_path(forward, weight="ms", default_weight=0)
+    total = sum(forward.edges[pair]["ms"] for pair in pairwise(path))
+    for name, limit in draft.budget.items():
+        if total * 1_000_000 > limit:
+            slow = [node for node in path if draft.nodes[node].cls.typical_ms]
+            parts = " + ".join(f"{node} {draft.nodes[node].cls.typical_ms:g}" for node in slow)
+            draft.warn(("budget", name), f"budget.{name}: {format_duration(limit)}, but {parts} ms is typical")

@@ -1,0 +1,664 @@
+"""YAML text → plain data, and the place of everything in it.
+
+1. Safe: a subset of YAML 1.2. No tags, one document, size, depth, values and aliases bounded, nothing is ever constructed but
+   text, numbers, booleans, lists and maps. `true` and `false` are the only booleans: `off`, `on`, `yes`, `no` stay text.
+2. Every path (`("nodes", "vad", "threshold")`) has a mark: file, line and column of its key and of its value.
+3. `${VAR}` and `${VAR:-default}` are replaced in values (`$${` is a literal `${`). A message shows the text as it was
+   written, never what a variable held: that may be a secret. The value of a `key:` is masked wherever a line is shown.
+4. `extends: FILE` lays a file over another: maps merge by name, lists and single values replace, `null` takes an inherited
+   entry away, and a node that gets another `type` starts without the options of the old one. Marks point into the file
+   that wrote the line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from flowgraph.errors import GraphError, Problem
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
+MAX_VALUES = 20_000
+"""Keys and values of a file, aliases written out."""
+MAX_EXTENDS = 16
+"""Files in a chain of `extends`."""
+
+DataPath: TypeAlias = tuple[str | int, ...]
+
+_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?")
+_INTEGER = re.compile(r"[-+]?[0-9]{1,300}|0x[0-9a-fA-F]{1,200}|0o[0-7]{1,200}")
+_NUMBER = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+)
+_SECRET_NAME = re.compile(r"(?:.*_)?(?:key|secret|password|token)", re.IGNORECASE)
+_SECRET_TEXT = re.compile(
+    r"""((?:\w*_)?(?:key|secret|password|token)["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,{}'"][^\s,}]*)""",
+    re.IGNORECASE,
+)
+_HARMLESS = re.compile(r"""["']?\$\{[A-Za-z_][A-Za-z0-9_]*(?::-)?\}?["']?""")
+_GRAPHS = Path(__file__).resolve().parent.parent / "graphs"
+
+# libyaml's words for the mistakes that people make, and ours.
+_SYNTAX = {
+    "mapping values are not allowed": (
+        "a second ':' on this line, or a line that is indented too far",
+        "put text that holds ': ' in quotes; lines of one map begin in the same column",
+    ),
+    "did not find expected key": (
+        "this line doesn't fit the lines above it",
+        "lines of one map begin in the same column; a quote or bracket above may be open",
+    ),
+    "did not find expected '-' indicator": (
+        "this line doesn't fit the list above it",
+        "items of one list begin with '- ' in the same column",
+    ),
+    "did not find expected ',' or '}'": (
+        "',' or '}' is missing before this",
+        "a map in braces is {name: value, name: value}",
+    ),
+    "did not find expected ',' or ']'": ("',' or ']' is missing before this", "a list in brackets is [value, value]"),
+    "did not find expected node content": ("a value is missing here", "write the value, or take the comma away"),
+    "could not find expected ':'": ("a ':' is missing on the line above", "an entry of a map is `name: value`"),
+    "found unexpected end of stream": ("a quote is opened here and never closed", "close it, or take it away"),
+    "found unexpected document indicator": ("a quote is opened here and never closed", "close it, or take it away"),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Span:
+    """Where something is written: line and column from 1, and how many characters of that line it takes."""
+
+    line: int = 0
+    column: int = 0
+    width: int = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """A file (or a command-line option) that a graph is made from."""
+
+    file: str
+    lines: tuple[str, ...] = ()
+
+    def problem(self, span: Span, message: str, hint: str = "") -> Problem:
+        text = ""
+        if 0 < span.line <= len(self.lines) and len(self.lines[span.line - 1]) <= 300:
+            text = masked("".join(c if c.isprintable() else " " for c in self.lines[span.line - 1])).rstrip()
+        width = max(1, min(span.width, len(text) - span.column + 1))
+        return Problem(message, hint, self.file, span.line, span.column if span.line else 0, text, width)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a value and its key are written."""
+
+    source: Source
+    key: Span
+    value: Span
+    written: str | None = None
+    """The text of a single value before variables were replaced; None for maps and lists."""
+    inside: int = -1
+    """Columns from the value's start to its first character; -1 = characters and columns don't correspond."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spot:
+    """What a message points at: a value or its key, or `width` characters of a text from `offset` on."""
+
+    path: DataPath
+    key: bool = False
+    offset: int = 0
+    width: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class Document:
+    """Plain data with places."""
+
+    data: dict[str, Any]
+    marks: dict[DataPath, Mark]
+    problems: list[Problem]
+    files: list[str]
+    """In the order in which their problems are shown."""
+    expanded: dict[str, str] = dataclasses.field(default_factory=dict)
+    """What came out of variables → how it was written."""
+
+    def problem(self, spot: Spot | DataPath, message: str, hint: str = "") -> Problem:
+        """A problem at that spot, or at the nearest thing around it that was written."""
+        source, span = self._find(spot)
+        return source.problem(span, message, hint)
+
+    def place(self, spot: Spot | DataPath) -> str:
+        """`file:line:column`."""
+        source, span = self._find(spot)
+        return f"{source.file}:{span.line}:{span.column}" if span.line else source.file
+
+    def found(self, path: DataPath) -> str:
+        """A value as a message may quote it: as written, short, and no secret."""
+        mark = self.marks.get(path)
+        if any(isinstance(part, str) and _SECRET_NAME.fullmatch(part) for part in path[-1:]):
+            return "something else"
+        if mark is None or mark.written is None:
+            value = self.value(path)
+            return "a map" if isinstance(value, dict) else "a list" if isinstance(value, list) else "nothing"
+        text = mark.written
+        return quoted(text) if text else "nothing"
+
+    def value(self, path: DataPath) -> Any:
+        """The data at a path; None where there is none."""
+        here: Any = self.data
+        for part in path:
+            if isinstance(here, dict):
+                here = here.get(part)
+            elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+                here = here[part]
+            else:
+                return None
+        return here
+
+    def as_written(self, message: str) -> str:
+        """A message that somebody else made, with what variables held replaced by the variables."""
+        for value, written in sorted(self.expanded.items(), key=lambda item: -len(item[0])):
+            message = message.replace(value, written)
+        return message
+
+    def raise_problems(self, more: Iterable[Problem] = ()) -> None:
+        """Raise GraphError with every problem, in the order of the text, if there is one."""
+        problems = list(dict.fromkeys([*self.problems, *more]))
+        if problems:
+            ranks = {file: rank for rank, file in enumerate(self.files)}
+            raise GraphError(sorted(problems, key=lambda p: (ranks.get(p.file, len(ranks)), p.line, p.column)))
+
+    def _find(self, spot: Spot | DataPath) -> tuple[Source, Span]:
+        spot = spot if isinstance(spot, Spot) else Spot(spot)
+        path, key = spot.path, spot.key
+        while path not in self.marks:
+            path, key = path[:-1], True
+        mark = self.marks[path]
+        span = mark.key if key else mark.value
+        if spot.width and path == spot.path and not key and mark.inside >= 0:
+            span = Span(span.line, span.column + mark.inside + spot.offset, spot.width)
+        return mark.source, span
+
+
+def masked(line: str) -> str:
+    """A line of a file without the values of its keys and passwords."""
+    return _SECRET_TEXT.sub(
+        lambda m: m[0] if _HARMLESS.fullmatch(m[2]) else m[1] + "*" * len(m[2]), line
+    )  # fmt: skip
+
+
+def quoted(text: str, most: int = 60) -> str:
+    """'text', printable and short."""
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return f"'{text}'" if len(text) <= most else f"'{text[:most]}…'"
+
+
+def suggest(name: str, known: Iterable[str], *, what: str = "known") -> str:
+    """`did you mean 'x'?`, or what there is."""
+    names = list(dict.fromkeys(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if not close:
+        close = [other for other in names if other.lower().replace("-", "_") == name.lower().replace("-", "_")][:1]
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"{what}: {', '.join(names)}" if names else ""
+
+
+# -- from text ----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(slots=True)
+class _Piece:
+    """A YAML node: text, items or pairs."""
+
+    span: Span
+    text: str | None = None
+    plain: bool = False
+    inside: int = -1
+    items: list[_Piece] = dataclasses.field(default_factory=list)
+    pairs: list[tuple[_Piece, _Piece]] | None = None
+
+
+def parse(text: str, file: str, environ: Mapping[str, str]) -> Document:
+    """The data of a YAML text. Raises GraphError where it can't be read at all; lesser problems are in `problems`."""
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise GraphError([Problem(f"larger than {MAX_BYTES // 1024} KiB", "a graph is a short text file", file)])
+    odd = re.search("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]", text)
+    if odd:
+        line = len(_LINE_BREAK.findall(text, 0, odd.start())) + 1
+        message = f"this isn't a text file: it holds the character U+{ord(odd[0]):04X}"
+        raise GraphError([Problem(message, "a graph is a YAML file in UTF-8", file, line, 0)])
+    source = Source(file, tuple(_LINE_BREAK.split(text)))
+    document = Document({}, {(): Mark(source, Span(1, 1), Span(1, 1))}, [], [file])
+    root = _compose(text, source, document.problems)
+    if root is None or root.text == "":
+        raise GraphError([*document.problems, Problem("the file is empty", "it needs `nodes:` and `edges:`", file)])
+    if root.pairs is None:
+        message = "expected a map with `nodes:` and `edges:`, found " + ("a list" if root.text is None else "text")
+        raise GraphError([*document.problems, source.problem(root.span, message)])
+    _Reader(document, source, environ).read(root, (), Span(1, 1))
+    return document
+
+
+def _compose(text: str, source: Source, problems: list[Problem]) -> _Piece | None:
+    """The tree of a text, made from parser events with a stack: no recursion, so depth can be refused in time."""
+    root: _Piece | None = None
+    stack: list[tuple[_Piece, list[_Piece], str]] = []  # a collection, what it holds so far, its anchor
+    anchors: dict[str, _Piece] = {}
+    documents = 0
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            piece: _Piece | None = None
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise GraphError(
+                        [
+                            source.problem(
+                                _span(event), "a second document begins here", "one graph per file: remove the '---'"
+                            )
+                        ]
+                    )
+                continue
+            tag = getattr(event, "tag", None)
+            if tag is not None:
+                hint = "a graph holds only text, numbers, true, false, lists and maps"
+                problems.append(source.problem(_span(event), f"the tag {quoted(tag)} is not allowed", hint))
+            if isinstance(event, yaml.ScalarEvent):
+                piece = _scalar(event, source)
+                if event.anchor:
+                    anchors[event.anchor] = piece
+            elif isinstance(event, yaml.AliasEvent):
+                if event.anchor not in anchors:
+                    inside = any(anchor == event.anchor for _, _, anchor in stack)
+                    message = (
+                        f"'*{event.anchor}' stands inside itself"
+                        if inside
+                        else f"'*{event.anchor}' names no anchor above"
+                    )
+                    raise GraphError([source.problem(_span(event), message, f"an anchor is written &{event.anchor}")])
+                piece = anchors[event.anchor]
+            elif isinstance(event, yaml.CollectionStartEvent):
+                if len(stack) >= MAX_DEPTH:
+                    raise GraphError(
+                        [
+                            source.problem(
+                                _span(event), f"nested more than {MAX_DEPTH} deep", "a graph is flat: simplify it"
+                            )
+                        ]
+                    )
+                started = _Piece(_span(event))
+                stack.append((started, [], event.anchor or ""))
+                continue
+            elif isinstance(event, yaml.CollectionEndEvent):
+                piece, held, anchor = stack.pop()
+                if isinstance(event, yaml.MappingEndEvent):
+                    piece.pairs = list(zip(held[::2], held[1::2], strict=True))
+                else:
+                    piece.items = held
+                if anchor:
+                    anchors[anchor] = piece
+            if piece is None:
+                continue
+            if stack:
+                stack[-1][1].append(piece)
+            else:
+                root = piece
+    except yaml.YAMLError as error:
+        raise GraphError([*problems, _syntax_problem(error, source)]) from None
+    return root
+
+
+def _span(event: Any) -> Span:
+    start, end = event.start_mark, event.end_mark
+    width = end.column - start.column if end.line == start.line else 1
+    return Span(start.line + 1, start.column + 1, max(1, width))
+
+
+def _scalar(event: yaml.ScalarEvent, source: Source) -> _Piece:
+    span, text = _span(event), event.value
+    inside = 1 if event.style else 0
+    if event.style in ("|", ">"):
+        inside = -1
+    else:
+        line = source.lines[span.line - 1] if span.line <= len(source.lines) else ""
+        start = span.column - 1 + inside
+        if line[start : start + len(text)] != text:  # an escape, or text over several lines
+            inside = -1
+    return _Piece(span, text=text, plain=not event.style, inside=inside)
+
+
+def _syntax_problem(error: yaml.YAMLError, source: Source) -> Problem:
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return source.problem(Span(), "this isn't a text file", "a graph is a YAML file in UTF-8")
+    said = str(error.problem or "this isn't YAML")
+    mark = error.problem_mark or error.context_mark
+    if "end of stream" in said and error.context_mark is not None:
+        mark = error.context_mark
+    span = Span(mark.line + 1, mark.column + 1) if mark is not None else Span()
+    line = source.lines[span.line - 1] if 0 < span.line <= len(source.lines) else ""
+    at = line[span.column - 1 : span.column]
+    if "cannot start any token" in said:
+        if at == "\t":
+            return source.problem(span, "a tab, where YAML takes only spaces", "indent with spaces")
+        return source.problem(span, f"a value can't begin with '{at}'", "put it in quotes")
+    for words, (message, hint) in _SYNTAX.items():
+        if words not in said:
+            continue
+        if "\t" in line[: len(line) - len(line.lstrip())]:
+            tab = Span(span.line, line.index("\t") + 1)
+            return source.problem(tab, "a tab, where YAML takes only spaces", "indent with spaces")
+        return source.problem(span, message, hint)
+    context = f" ({error.context})" if error.context else ""
+    return source.problem(span, f"this isn't YAML: {said}{context}")
+
+
+class _Reader:
+    """Turns pieces into data, and notes where each came from."""
+
+    def __init__(self, document: Document, source: Source, environ: Mapping[str, str]) -> None:
+        self._document = document
+        self._source = source
+        self._environ = environ
+        self._values = 0
+
+    def read(self, piece: _Piece, path: DataPath, key: Span) -> Any:
+        """The data of a piece, put into the document's marks under `path`."""
+        self._values += 1
+        if self._values > MAX_VALUES or len(path) > MAX_DEPTH:
+            what = (
+                f"more than {MAX_VALUES} values" if self._values > MAX_VALUES else f"nested more than {MAX_DEPTH} deep"
+            )
+            message = f"{what} once aliases are written out"
+            raise GraphError([self._source.problem(piece.span, message, "a graph is a short text file")])
+        self._document.marks[path] = Mark(self._source, key, piece.span, piece.text, piece.inside)
+        if piece.text is not None:
+            text = self._expand(piece)
+            if text != piece.text:  # the columns no longer correspond
+                self._document.marks[path] = Mark(self._source, key, piece.span, piece.text)
+            return plain_value(text) if piece.plain else text
+        if piece.pairs is None:
+            return [self.read(item, (*path, index), item.span) for index, item in enumerate(piece.items)]
+        data = self._document.data if not path else {}
+        lines: dict[str, int] = {}
+        for name, value in piece.pairs:
+            if name.text is None or name.text == "<<":
+                hint = "use `extends: FILE` to build on another graph" if name.text else "a key is a name"
+                self._report(
+                    name.span, "a key must be a name" if name.text is None else "merge keys are not supported", hint
+                )
+            elif name.text in lines:
+                hint = f"it is on line {lines[name.text]} already; keep one of them"
+                self._report(name.span, f"{quoted(name.text)} is written twice", hint)
+            else:
+                lines[name.text] = name.span.line
+                data[name.text] = self.read(value, (*path, name.text), name.span)
+        return data
+
+    def _report(self, span: Span, message: str, hint: str) -> None:
+        self._document.problems.append(self._source.problem(span, message, hint))
+
+    def _expand(self, piece: _Piece) -> str:
+        text = piece.text or ""
+        if "${" not in text:
+            return text
+        from_environment = False
+
+        def value(match: re.Match[str]) -> str:
+            nonlocal from_environment
+            if match[0] == "$${":
+                return "${"
+            name, default = match[1], match[2]
+            if name is None:
+                self._report(
+                    piece.span,
+                    f"'${{' is not closed in {quoted(text)}",
+                    "write ${VAR} or ${VAR:-default}; $${ is a literal ${",
+                )
+                return ""
+            held = self._environ.get(name, "")
+            if held or (default is None and name in self._environ):
+                from_environment = True
+                return held
+            if default is None:
+                hint = f"set {name}, or give a default: ${{{name}:-default}}"
+                self._report(piece.span, f"the environment variable {name} is not set", hint)
+            return default or ""
+
+        expanded = _VARIABLE.sub(value, text)
+        if from_environment and len(expanded) >= 4:  # shorter ones are no secrets, and would garble messages
+            self._document.expanded[expanded] = text
+        return expanded
+
+
+def plain_value(text: str) -> Any:
+    """What unquoted text means: null, true, false, a number, or itself."""
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE"):
+        return True
+    if text in ("false", "False", "FALSE"):
+        return False
+    if _INTEGER.fullmatch(text):
+        return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+    if _NUMBER.fullmatch(text):
+        return float(
+            text.replace(".inf", "inf")
+            .replace(".Inf", "inf")
+            .replace(".INF", "inf")
+            .replace(".nan", "nan")
+            .replace(".NaN", "nan")
+            .replace(".NAN", "nan")
+        )
+    return text
+
+
+# -- from files ---------------------------------------------------------------------------------------------------------
+
+
+def bundled() -> list[str]:
+    """Names of the graphs that come with Flowgraph: `optimized`, `steps/…`."""
+    found = (path.relative_to(_GRAPHS) for path in _GRAPHS.rglob("*.yaml"))
+    return sorted(path.with_suffix("").as_posix() for path in found if path.parts[0] != "conversations")
+
+
+def locate(name: str, folder: Path) -> Path | None:
+    """The file that a name means: a path from `folder`, or a bundled graph. None if there is neither."""
+    if "\0" in name:
+        return None
+    for path in (folder / name, _GRAPHS / f"{name}.yaml"):
+        try:
+            if path.is_file():
+                return path
+        except OSError:  # a name too long for the file system
+            continue
+    return None
+
+
+def read(name: str, environ: Mapping[str, str]) -> Document:
+    """The document of a file or of a bundled graph, laid over what it extends. Raises GraphError."""
+    path = locate(name, Path())
+    if path is None:
+        hint = suggest(name.removeprefix("graphs/").removesuffix(".yaml"), bundled(), what="graphs that come with it")
+        raise GraphError([Problem("no such file, and no graph of that name comes with Flowgraph", hint, name)])
+    return extended(_read_file(path, environ), path, environ)
+
+
+def _read_file(path: Path, environ: Mapping[str, str]) -> Document:
+    file = _shown(path)
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 4)
+    except OSError as error:
+        raise GraphError([Problem(f"can't be read: {error.strerror}", "", file)]) from None
+    if len(content) > MAX_BYTES:
+        raise GraphError([Problem(f"larger than {MAX_BYTES // 1024} KiB", "a graph is a short text file", file)])
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        message = f"this isn't a text file: byte 0x{content[error.start]:02X} is no UTF-8"
+        raise GraphError([Problem(message, "a graph is a YAML file in UTF-8", file, line, 0)]) from None
+    return parse(text, file, environ)
+
+
+def _shown(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def extended(document: Document, path: Path, environ: Mapping[str, str]) -> Document:
+    """A document laid over the chain of files that it extends. `path` is its own file."""
+    chain, seen = [document], [path.resolve()]
+    while (name := chain[-1].data.pop("extends", None)) is not None:
+        top = chain[-1]
+        spot = Spot(("extends",))
+        if not isinstance(name, str):
+            top.problems.append(top.problem(spot, f"extends: expected a file name, found {top.found(('extends',))}"))
+            break
+        base = locate(name, seen[-1].parent)
+        if base is None:
+            hint = suggest(
+                name, [*(p.name for p in sorted(seen[-1].parent.glob("*.yaml"))), *bundled()], what="graphs there"
+            )
+            top.problems.append(top.problem(spot, f"extends: there is no file {top.found(('extends',))}", hint))
+            break
+        if base.resolve() in seen or len(seen) >= MAX_EXTENDS:
+            circle = " -> ".join(
+                [*(p.name for p in seen[seen.index(base.resolve()) if base.resolve() in seen else 0 :]), base.name]
+            )
+            top.problems.append(
+                top.problem(spot, f"extends: these files extend each other: {circle}", "one of them must not")
+            )
+            break
+        chain.append(_read_file(base, environ))
+        seen.append(base.resolve())
+    merged = chain.pop()
+    while chain:
+        merged = laid_over(merged, chain.pop())
+    return merged
+
+
+def laid_over(base: Document, top: Document) -> Document:
+    """`top` merged into `base` (which is changed): see rule 4."""
+    for name in ("name", "description"):  # these are the variant's own
+        base.data.pop(name, None)
+    _merge(base, top, ())
+    base.marks[()] = top.marks[()]
+    base.problems[:0] = top.problems
+    base.files[:0] = [file for file in top.files if file not in base.files]
+    base.expanded |= top.expanded
+    return base
+
+
+def _merge(base: Document, top: Document, path: DataPath) -> None:
+    mine, theirs = base.value(path), top.value(path)
+    for name, value in theirs.items():
+        here = (*path, name)
+        old = mine.get(name)
+        merges = isinstance(old, dict) and isinstance(value, dict)
+        if path == ("nodes",) and merges and value.get("type", old.get("type")) != old.get("type"):
+            merges = False
+        if merges:
+            _merge(base, top, here)
+            continue
+        for gone in _under(base.marks, here):
+            del base.marks[gone]
+        if value is None and name in mine:
+            del mine[name]
+            continue
+        mine[name] = value
+        for added in _under(top.marks, here):
+            base.marks[added] = top.marks[added]
+
+
+def _under(marks: Mapping[DataPath, Mark], path: DataPath) -> list[DataPath]:
+    return [other for other in marks if other[: len(path)] == path]
+
+
+# -- from the command line ----------------------------------------------------------------------------------------------
+
+
+def settle(document: Document, settings: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Apply `--set node.option=value` (or `services.NAME.url=…`, `budget.…=…`) in order, a new `type` first."""
+    for setting in sorted(settings, key=lambda text: not re.match(r"[^=]*\.type\s*=", text)):
+        _settle(document, setting, environ)
+
+
+def _settle(document: Document, setting: str, environ: Mapping[str, str]) -> None:
+    name, equals, text = setting.partition("=")
+    source = Source(masked(f"--set {setting}"))
+
+    def report(message: str, hint: str = "") -> None:
+        document.problems.append(source.problem(Span(), message, hint))
+
+    parts = [part.strip() for part in name.split(".")]
+    nodes = document.value(("nodes",))
+    path: DataPath = tuple(parts) if parts[0] in ("services", "budget", "nodes") else ("nodes", *parts)
+    if not equals or not all(parts):
+        return report("expected node.option=value", "for example --set vad.threshold=0.6")
+    if name.strip() in ("name", "description"):
+        path = (name.strip(),)
+    elif path[0] == "nodes" and (not isinstance(nodes, dict) or path[1] not in nodes):
+        if parts[0] == "edges":
+            return report("edges can't be set here", "write a file with `extends:` and its own `edges:`")
+        return report(f"there is no node '{path[1]}'", suggest(str(path[1]), nodes if isinstance(nodes, dict) else ()))
+    elif len(path) < (2 if path[0] == "budget" else 3):
+        return report("expected node.option=value", f"for example --set {'.'.join(parts)}.option=value")
+    try:
+        piece = _setting_value(text.strip(), source)
+    except GraphError:
+        return report("the value isn't YAML", "quote it once more for the shell, or balance its brackets")
+    fresh = Document({}, {(): Mark(source, Span(), Span())}, document.problems, [])
+    value = _Reader(fresh, source, environ).read(piece, path, Span())
+    document.expanded |= fresh.expanded
+    here: Any = document.data
+    for depth, part in enumerate(path[:-1], 1):
+        if not isinstance(here.get(part), dict):
+            here[part] = {}
+            document.marks[path[:depth]] = Mark(source, Span(), Span())
+        here = here[part]
+    if path[0] == "nodes" and path[2:] == ("type",) and value != here.get("type"):
+        for option in [other for other in here if other != "on_error"]:
+            del here[option]
+    for gone in _under(document.marks, path):
+        del document.marks[gone]
+    here[path[-1]] = value
+    document.marks |= {added: mark for added, mark in fresh.marks.items() if added}
+    return None
+
+
+def _setting_value(text: str, source: Source) -> _Piece:
+    """A flow list, map or quoted text as YAML; anything else is one plain value, whatever characters it holds."""
+    if text[:1] in ("[", "{", "'", '"'):
+        problems: list[Problem] = []
+        piece = _compose(text, source, problems)
+        if piece is None or problems:
+            raise GraphError(problems or [Problem("nothing there")])
+        return _without_places(piece)
+    return _Piece(Span(), text=text, plain=True)
+
+
+def _without_places(piece: _Piece) -> _Piece:
+    piece.span, piece.inside = Span(), -1
+    for part in _parts(piece):
+        _without_places(part)
+    return piece
+
+
+def _parts(piece: _Piece) -> Iterator[_Piece]:
+    yield from piece.items
+    for key, value in piece.pairs or ():
+        yield key
+        yield value

@@ -1,0 +1,178 @@
+"""A node's options, checked: pydantic finds what is wrong, the words are ours."""
+
+from __future__ import annotations
+
+import enum
+import pathlib
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import annotated_types
+from pydantic import BeforeValidator, ValidationError
+from pydantic.fields import FieldInfo
+
+from flowgraph.document import suggest
+from flowgraph.node import Node, _ServiceMarker
+from flowgraph.units import format_duration, parse_duration, parse_size
+
+Loc = tuple[str | int, ...]
+
+
+class Wrong(typing.NamedTuple):
+    """One thing wrong with a node's options."""
+
+    loc: Loc
+    """Path inside the options; () = the node as a whole."""
+    key: bool
+    """It is the option's name that is wrong, not its value."""
+    message: str
+    hint: str = ""
+
+
+def wrong_options(cls: type[Node], options: Mapping[str, Any], found: Callable[[Loc], str]) -> Iterator[Wrong]:
+    """What is wrong with these options for that class. `found(loc)` says a value as it was written."""
+    try:
+        node = cls.model_validate(dict(options))
+    except ValidationError as error:
+        yield from _translated(cls, options, error, found)
+        return
+    except Exception as error:  # a node's own validator that raises what pydantic doesn't expect
+        yield Wrong((), True, f"its options can't be checked: {type(error).__name__}: {error}")
+        return
+    for name, value in options.items():  # pydantic reads true as 1
+        if isinstance(value, bool) and type(getattr(node, name, None)) in (int, float):
+            yield Wrong((name,), False, f"expected {describe_field(cls.model_fields[name])}, found {found((name,))}")
+
+
+def describe_field(field: FieldInfo) -> str:
+    """What an option takes, in words: `a number between 0 and 1`."""
+    return describe(field.annotation, tuple(field.metadata))
+
+
+def describe(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
+    """What an annotation accepts, in words."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return describe(args[0], (*args[1:], *metadata))
+    if origin is typing.Union or origin is types.UnionType:
+        parts = [describe(part, metadata) for part in args if part is not type(None)]
+        return " or ".join(parts)
+    if origin is Literal:
+        return _either([_literal(value) for value in args])
+    parsers = {m.func for m in metadata if isinstance(m, BeforeValidator)}
+    if parse_duration in parsers:
+        return "a duration such as 400ms" if not _range(metadata) else f"a duration {_range(metadata, format_duration)}"
+    if parse_size in parsers:
+        return "a size such as 64KiB"
+    if any(isinstance(m, _ServiceMarker) for m in metadata):
+        return "the name of a service"
+    if origin in (list, tuple, set, frozenset):
+        items = [arg for arg in args if arg is not Ellipsis]
+        return f"a list, each {describe(items[0])}" if items else "a list"
+    if origin is dict:
+        return "a map"
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return _either([str(member.value) for member in annotation])
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", pathlib.Path: "a file name"}
+    words |= {dict: "a map", list: "a list"}
+    word = words.get(annotation, "another kind of value") if isinstance(annotation, type) else "another kind of value"
+    limits = _range(metadata)
+    length = next((m.min_length for m in metadata if isinstance(m, annotated_types.MinLen)), 0)
+    pattern = next((p for m in metadata if (p := getattr(m, "pattern", None))), None)
+    if length == 1 and annotation is str:
+        word = "text that isn't empty"
+    if pattern:
+        word += f" that matches {pattern}"
+    return f"{word} {limits}" if limits else word
+
+
+def _range(metadata: tuple[Any, ...], say: Callable[[Any], str] = str) -> str:
+    low = high = ""
+    for limit in metadata:
+        for part in limit if isinstance(limit, annotated_types.GroupedMetadata) else (limit,):
+            match part:
+                case annotated_types.Ge(ge=value):
+                    low = f"of at least {say(value)}"
+                case annotated_types.Gt(gt=value):
+                    low = f"above {say(value)}"
+                case annotated_types.Le(le=value):
+                    high = f"of at most {say(value)}"
+                case annotated_types.Lt(lt=value):
+                    high = f"below {say(value)}"
+                case annotated_types.MultipleOf(multiple_of=value):
+                    high = f"{high} that divides by {say(value)}".strip()
+    if low.startswith("of at least ") and high.startswith("of at most "):
+        return f"between {low[12:]} and {high[11:]}"
+    return " and ".join(part for part in (low, high) if part)
+
+
+def _literal(value: object) -> str:
+    return (
+        {True: "true", False: "false", None: "null"}.get(value, str(value))
+        if isinstance(value, bool | None)
+        else str(value)
+    )
+
+
+def _either(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _translated(
+    cls: type[Node], options: Mapping[str, Any], error: ValidationError, found: Callable[[Loc], str]
+) -> Iterator[Wrong]:
+    groups: dict[Loc, list[Any]] = {}
+    for detail in error.errors(include_url=False, include_input=False):
+        loc = detail["loc"] if detail["type"] == "missing" else _written(detail["loc"], options)
+        groups.setdefault(loc, []).append(detail)
+    for loc, details in groups.items():
+        first = details[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        field = cls.model_fields.get(name)
+        kind = first["type"]
+        if kind == "extra_forbidden":
+            known = suggest(name, cls.model_fields, what="it has") or "it has no options"
+            yield Wrong((name,), True, f"there is no option '{name[:60]}'", known)
+        elif kind == "missing" and len(first["loc"]) == 1 and field is not None:
+            about = field.description or ""
+            yield Wrong(
+                (), True, f"the option '{name}' is missing", f"{name}: {describe_field(field)}. {about}".strip()
+            )
+        elif kind in ("value_error", "assertion_error") and len(details) == 1 and not _has_unit(field):
+            said = str(first.get("ctx", {}).get("error", first["msg"]))
+            yield Wrong(loc, not loc, said)
+        elif field is not None:
+            expected = describe_field(field) if len(loc) <= 1 else first["msg"].removeprefix("Input should be ")
+            yield Wrong(
+                loc, False, f"expected {expected}, found {found(loc)}", _unit_or_quotes(expected, name, options)
+            )
+        else:
+            yield Wrong(loc, not loc, first["msg"])
+
+
+def _has_unit(field: FieldInfo | None) -> bool:
+    return field is not None and any(word in describe_field(field) for word in ("a duration", "a size"))
+
+
+def _unit_or_quotes(expected: str, name: str, options: Mapping[str, Any]) -> str:
+    value = options.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return ""
+    if "a duration" in expected:
+        return f"write its unit: {name}: {value}ms"
+    if "a size" in expected:
+        return f"write its unit: {name}: {value}KiB"
+    return f'put it in quotes: {name}: "{value}"' if expected.startswith("text") else ""
+
+
+def _written(loc: Loc, options: Mapping[str, Any]) -> Loc:
+    """The part of pydantic's location that the file wrote: without the names of union members and validators."""
+    here: Any = options
+    for depth, part in enumerate(loc):
+        inside = part in here if isinstance(here, Mapping) else isinstance(here, list) and part in range(len(here))
+        if not inside:
+            return loc[:depth]
+        here = here[part]
+    return loc
