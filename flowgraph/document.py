@@ -5,19 +5,14 @@
 2. Every path (`("nodes", "vad", "threshold")`) has a mark: file, line and column of its key and of its value.
 3. `${VAR}` and `${VAR:-default}` are replaced in values (`$${` is a literal `${`). A message shows the text as it was
    written, never what a variable held: that may be a secret. The value of a `key:` is masked wherever a line is shown.
-4. `extends: FILE` lays a file over another: maps merge by name, lists and single values replace, `null` takes an inherited
-   entry away, and a node that gets another `type` starts without the options of the old one. Marks point into the file
-   that wrote the line.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import yaml
@@ -28,8 +23,6 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_VALUES = 20_000
 """Keys and values of a file, aliases written out."""
-MAX_EXTENDS = 16
-"""Files in a chain of `extends`."""
 
 DataPath: TypeAlias = tuple[str | int, ...]
 
@@ -39,13 +32,13 @@ _INTEGER = re.compile(r"[-+]?[0-9]{1,300}|0x[0-9a-fA-F]{1,200}|0o[0-7]{1,200}")
 _NUMBER = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
-_SECRET_NAME = re.compile(r"(?:.*_)?(?:key|secret|password|token)", re.IGNORECASE)
+SECRET_NAME = re.compile(r"(?:.*_)?(?:key|secret|password|token)", re.IGNORECASE)
 _SECRET_TEXT = re.compile(
     r"""((?:\w*_)?(?:key|secret|password|token)["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,{}'"][^\s,}]*)""",
     re.IGNORECASE,
 )
+_URL_PASSWORD = re.compile(r"(://[^\s/@:]*:)([^\s/@]+)@")
 _HARMLESS = re.compile(r"""["']?\$\{[A-Za-z_][A-Za-z0-9_]*(?::-)?\}?["']?""")
-_GRAPHS = Path(__file__).resolve().parent.parent / "graphs"
 
 # libyaml's words for the mistakes that people make, and ours.
 _SYNTAX = {
@@ -145,7 +138,7 @@ class Document:
     def found(self, path: DataPath) -> str:
         """A value as a message may quote it: as written, short, and no secret."""
         mark = self.marks.get(path)
-        if any(isinstance(part, str) and _SECRET_NAME.fullmatch(part) for part in path[-1:]):
+        if any(isinstance(part, str) and SECRET_NAME.fullmatch(part) for part in path[-1:]):
             return "something else"
         if mark is None or mark.written is None:
             value = self.value(path)
@@ -192,6 +185,7 @@ class Document:
 
 def masked(line: str) -> str:
     """A line of a file without the values of its keys and passwords."""
+    line = _URL_PASSWORD.sub(lambda m: m[1] + "*" * len(m[2]) + "@", line)
     return _SECRET_TEXT.sub(
         lambda m: m[0] if _HARMLESS.fullmatch(m[2]) else m[1] + "*" * len(m[2]), line
     )  # fmt: skip
@@ -214,19 +208,16 @@ def suggest(name: str, known: Iterable[str], *, what: str = "known") -> str:
     return f"{what}: {', '.join(names)}" if names else ""
 
 
-# -- from text ----------------------------------------------------------------------------------------------------------
-
-
 @dataclasses.dataclass(slots=True)
-class _Piece:
+class Piece:
     """A YAML node: text, items or pairs."""
 
     span: Span
     text: str | None = None
     plain: bool = False
     inside: int = -1
-    items: list[_Piece] = dataclasses.field(default_factory=list)
-    pairs: list[tuple[_Piece, _Piece]] | None = None
+    items: list[Piece] = dataclasses.field(default_factory=list)
+    pairs: list[tuple[Piece, Piece]] | None = None
 
 
 def parse(text: str, file: str, environ: Mapping[str, str]) -> Document:
@@ -240,26 +231,26 @@ def parse(text: str, file: str, environ: Mapping[str, str]) -> Document:
         raise GraphError([Problem(message, "a graph is a YAML file in UTF-8", file, line, 0)])
     source = Source(file, tuple(_LINE_BREAK.split(text)))
     document = Document({}, {(): Mark(source, Span(1, 1), Span(1, 1))}, [], [file])
-    root = _compose(text, source, document.problems)
+    root = compose(text, source, document.problems)
     if root is None or root.text == "":
         raise GraphError([*document.problems, Problem("the file is empty", "it needs `nodes:` and `edges:`", file)])
     if root.pairs is None:
         message = "expected a map with `nodes:` and `edges:`, found " + ("a list" if root.text is None else "text")
         raise GraphError([*document.problems, source.problem(root.span, message)])
-    _Reader(document, source, environ).read(root, (), Span(1, 1))
+    Reader(document, source, environ).read(root, (), Span(1, 1))
     return document
 
 
-def _compose(text: str, source: Source, problems: list[Problem]) -> _Piece | None:
+def compose(text: str, source: Source, problems: list[Problem]) -> Piece | None:
     """The tree of a text, made from parser events with a stack: no recursion, so depth can be refused in time."""
-    root: _Piece | None = None
-    stack: list[tuple[_Piece, list[_Piece], str]] = []  # a collection, what it holds so far, its anchor
-    anchors: dict[str, _Piece] = {}
+    root: Piece | None = None
+    stack: list[tuple[Piece, list[Piece], str]] = []  # a collection, what it holds so far, its anchor
+    anchors: dict[str, Piece] = {}
     documents = 0
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         for event in yaml.parse(text, Loader=loader):
-            piece: _Piece | None = None
+            piece: Piece | None = None
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
@@ -298,7 +289,7 @@ def _compose(text: str, source: Source, problems: list[Problem]) -> _Piece | Non
                             )
                         ]
                     )
-                started = _Piece(_span(event))
+                started = Piece(_span(event))
                 stack.append((started, [], event.anchor or ""))
                 continue
             elif isinstance(event, yaml.CollectionEndEvent):
@@ -326,7 +317,7 @@ def _span(event: Any) -> Span:
     return Span(start.line + 1, start.column + 1, max(1, width))
 
 
-def _scalar(event: yaml.ScalarEvent, source: Source) -> _Piece:
+def _scalar(event: yaml.ScalarEvent, source: Source) -> Piece:
     span, text = _span(event), event.value
     inside = 1 if event.style else 0
     if event.style in ("|", ">"):
@@ -336,7 +327,7 @@ def _scalar(event: yaml.ScalarEvent, source: Source) -> _Piece:
         start = span.column - 1 + inside
         if line[start : start + len(text)] != text:  # an escape, or text over several lines
             inside = -1
-    return _Piece(span, text=text, plain=not event.style, inside=inside)
+    return Piece(span, text=text, plain=not event.style, inside=inside)
 
 
 def _syntax_problem(error: yaml.YAMLError, source: Source) -> Problem:
@@ -364,7 +355,7 @@ def _syntax_problem(error: yaml.YAMLError, source: Source) -> Problem:
     return source.problem(span, f"this isn't YAML: {said}{context}")
 
 
-class _Reader:
+class Reader:
     """Turns pieces into data, and notes where each came from."""
 
     def __init__(self, document: Document, source: Source, environ: Mapping[str, str]) -> None:
@@ -373,7 +364,7 @@ class _Reader:
         self._environ = environ
         self._values = 0
 
-    def read(self, piece: _Piece, path: DataPath, key: Span) -> Any:
+    def read(self, piece: Piece, path: DataPath, key: Span) -> Any:
         """The data of a piece, put into the document's marks under `path`."""
         self._values += 1
         if self._values > MAX_VALUES or len(path) > MAX_DEPTH:
@@ -409,14 +400,14 @@ class _Reader:
     def _report(self, span: Span, message: str, hint: str) -> None:
         self._document.problems.append(self._source.problem(span, message, hint))
 
-    def _expand(self, piece: _Piece) -> str:
+    def _expand(self, piece: Piece) -> str:
         text = piece.text or ""
         if "${" not in text:
             return text
-        from_environment = False
+        held_here = False
 
         def value(match: re.Match[str]) -> str:
-            nonlocal from_environment
+            nonlocal held_here
             if match[0] == "$${":
                 return "${"
             name, default = match[1], match[2]
@@ -429,7 +420,8 @@ class _Reader:
                 return ""
             held = self._environ.get(name, "")
             if held or (default is None and name in self._environ):
-                from_environment = True
+                held_here = True
+                self._hide(held, match[0])
                 return held
             if default is None:
                 hint = f"set {name}, or give a default: ${{{name}:-default}}"
@@ -437,9 +429,13 @@ class _Reader:
             return default or ""
 
         expanded = _VARIABLE.sub(value, text)
-        if from_environment and len(expanded) >= 4:  # shorter ones are no secrets, and would garble messages
-            self._document.expanded[expanded] = text
+        if held_here:
+            self._hide(expanded, text)
         return expanded
+
+    def _hide(self, value: str, written: str) -> None:
+        if len(value) >= 4:  # shorter ones are no secrets, and would garble messages
+            self._document.expanded[value] = written
 
 
 def plain_value(text: str) -> Any:
@@ -462,203 +458,3 @@ def plain_value(text: str) -> Any:
             .replace(".NAN", "nan")
         )
     return text
-
-
-# -- from files ---------------------------------------------------------------------------------------------------------
-
-
-def bundled() -> list[str]:
-    """Names of the graphs that come with Flowgraph: `optimized`, `steps/…`."""
-    found = (path.relative_to(_GRAPHS) for path in _GRAPHS.rglob("*.yaml"))
-    return sorted(path.with_suffix("").as_posix() for path in found if path.parts[0] != "conversations")
-
-
-def locate(name: str, folder: Path) -> Path | None:
-    """The file that a name means: a path from `folder`, or a bundled graph. None if there is neither."""
-    if "\0" in name:
-        return None
-    for path in (folder / name, _GRAPHS / f"{name}.yaml"):
-        try:
-            if path.is_file():
-                return path
-        except OSError:  # a name too long for the file system
-            continue
-    return None
-
-
-def read(name: str, environ: Mapping[str, str]) -> Document:
-    """The document of a file or of a bundled graph, laid over what it extends. Raises GraphError."""
-    path = locate(name, Path())
-    if path is None:
-        hint = suggest(name.removeprefix("graphs/").removesuffix(".yaml"), bundled(), what="graphs that come with it")
-        raise GraphError([Problem("no such file, and no graph of that name comes with Flowgraph", hint, name)])
-    return extended(_read_file(path, environ), path, environ)
-
-
-def _read_file(path: Path, environ: Mapping[str, str]) -> Document:
-    file = _shown(path)
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 4)
-    except OSError as error:
-        raise GraphError([Problem(f"can't be read: {error.strerror}", "", file)]) from None
-    if len(content) > MAX_BYTES:
-        raise GraphError([Problem(f"larger than {MAX_BYTES // 1024} KiB", "a graph is a short text file", file)])
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        message = f"this isn't a text file: byte 0x{content[error.start]:02X} is no UTF-8"
-        raise GraphError([Problem(message, "a graph is a YAML file in UTF-8", file, line, 0)]) from None
-    return parse(text, file, environ)
-
-
-def _shown(path: Path) -> str:
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
-
-
-def extended(document: Document, path: Path, environ: Mapping[str, str]) -> Document:
-    """A document laid over the chain of files that it extends. `path` is its own file."""
-    chain, seen = [document], [path.resolve()]
-    while (name := chain[-1].data.pop("extends", None)) is not None:
-        top = chain[-1]
-        spot = Spot(("extends",))
-        if not isinstance(name, str):
-            top.problems.append(top.problem(spot, f"extends: expected a file name, found {top.found(('extends',))}"))
-            break
-        base = locate(name, seen[-1].parent)
-        if base is None:
-            hint = suggest(
-                name, [*(p.name for p in sorted(seen[-1].parent.glob("*.yaml"))), *bundled()], what="graphs there"
-            )
-            top.problems.append(top.problem(spot, f"extends: there is no file {top.found(('extends',))}", hint))
-            break
-        if base.resolve() in seen or len(seen) >= MAX_EXTENDS:
-            circle = " -> ".join(
-                [*(p.name for p in seen[seen.index(base.resolve()) if base.resolve() in seen else 0 :]), base.name]
-            )
-            top.problems.append(
-                top.problem(spot, f"extends: these files extend each other: {circle}", "one of them must not")
-            )
-            break
-        chain.append(_read_file(base, environ))
-        seen.append(base.resolve())
-    merged = chain.pop()
-    while chain:
-        merged = laid_over(merged, chain.pop())
-    return merged
-
-
-def laid_over(base: Document, top: Document) -> Document:
-    """`top` merged into `base` (which is changed): see rule 4."""
-    for name in ("name", "description"):  # these are the variant's own
-        base.data.pop(name, None)
-    _merge(base, top, ())
-    base.marks[()] = top.marks[()]
-    base.problems[:0] = top.problems
-    base.files[:0] = [file for file in top.files if file not in base.files]
-    base.expanded |= top.expanded
-    return base
-
-
-def _merge(base: Document, top: Document, path: DataPath) -> None:
-    mine, theirs = base.value(path), top.value(path)
-    for name, value in theirs.items():
-        here = (*path, name)
-        old = mine.get(name)
-        merges = isinstance(old, dict) and isinstance(value, dict)
-        if path == ("nodes",) and merges and value.get("type", old.get("type")) != old.get("type"):
-            merges = False
-        if merges:
-            _merge(base, top, here)
-            continue
-        for gone in _under(base.marks, here):
-            del base.marks[gone]
-        if value is None and name in mine:
-            del mine[name]
-            continue
-        mine[name] = value
-        for added in _under(top.marks, here):
-            base.marks[added] = top.marks[added]
-
-
-def _under(marks: Mapping[DataPath, Mark], path: DataPath) -> list[DataPath]:
-    return [other for other in marks if other[: len(path)] == path]
-
-
-# -- from the command line ----------------------------------------------------------------------------------------------
-
-
-def settle(document: Document, settings: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Apply `--set node.option=value` (or `services.NAME.url=…`, `budget.…=…`) in order, a new `type` first."""
-    for setting in sorted(settings, key=lambda text: not re.match(r"[^=]*\.type\s*=", text)):
-        _settle(document, setting, environ)
-
-
-def _settle(document: Document, setting: str, environ: Mapping[str, str]) -> None:
-    name, equals, text = setting.partition("=")
-    source = Source(masked(f"--set {setting}"))
-
-    def report(message: str, hint: str = "") -> None:
-        document.problems.append(source.problem(Span(), message, hint))
-
-    parts = [part.strip() for part in name.split(".")]
-    nodes = document.value(("nodes",))
-    path: DataPath = tuple(parts) if parts[0] in ("services", "budget", "nodes") else ("nodes", *parts)
-    if not equals or not all(parts):
-        return report("expected node.option=value", "for example --set vad.threshold=0.6")
-    if name.strip() in ("name", "description"):
-        path = (name.strip(),)
-    elif path[0] == "nodes" and (not isinstance(nodes, dict) or path[1] not in nodes):
-        if parts[0] == "edges":
-            return report("edges can't be set here", "write a file with `extends:` and its own `edges:`")
-        return report(f"there is no node '{path[1]}'", suggest(str(path[1]), nodes if isinstance(nodes, dict) else ()))
-    elif len(path) < (2 if path[0] == "budget" else 3):
-        return report("expected node.option=value", f"for example --set {'.'.join(parts)}.option=value")
-    try:
-        piece = _setting_value(text.strip(), source)
-    except GraphError:
-        return report("the value isn't YAML", "quote it once more for the shell, or balance its brackets")
-    fresh = Document({}, {(): Mark(source, Span(), Span())}, document.problems, [])
-    value = _Reader(fresh, source, environ).read(piece, path, Span())
-    document.expanded |= fresh.expanded
-    here: Any = document.data
-    for depth, part in enumerate(path[:-1], 1):
-        if not isinstance(here.get(part), dict):
-            here[part] = {}
-            document.marks[path[:depth]] = Mark(source, Span(), Span())
-        here = here[part]
-    if path[0] == "nodes" and path[2:] == ("type",) and value != here.get("type"):
-        for option in [other for other in here if other != "on_error"]:
-            del here[option]
-    for gone in _under(document.marks, path):
-        del document.marks[gone]
-    here[path[-1]] = value
-    document.marks |= {added: mark for added, mark in fresh.marks.items() if added}
-    return None
-
-
-def _setting_value(text: str, source: Source) -> _Piece:
-    """A flow list, map or quoted text as YAML; anything else is one plain value, whatever characters it holds."""
-    if text[:1] in ("[", "{", "'", '"'):
-        problems: list[Problem] = []
-        piece = _compose(text, source, problems)
-        if piece is None or problems:
-            raise GraphError(problems or [Problem("nothing there")])
-        return _without_places(piece)
-    return _Piece(Span(), text=text, plain=True)
-
-
-def _without_places(piece: _Piece) -> _Piece:
-    piece.span, piece.inside = Span(), -1
-    for part in _parts(piece):
-        _without_places(part)
-    return piece
-
-
-def _parts(piece: _Piece) -> Iterator[_Piece]:
-    yield from piece.items
-    for key, value in piece.pairs or ():
-        yield key
-        yield value

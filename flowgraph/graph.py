@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Self
 
 from flowgraph.checks import check, order
-from flowgraph.document import Document, extended, parse, read, settle
+from flowgraph.document import Document, parse
 from flowgraph.draft import Draft
 from flowgraph.node import Node
 from flowgraph.specs import Edge, NodeSpec, Overflow, ServiceSpec
+from flowgraph.variants import extended, read, settle
 
 __all__ = ["Edge", "Graph", "NodeSpec", "Overflow", "ServiceSpec"]
 
