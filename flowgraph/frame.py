@@ -16,11 +16,11 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
 
-T = TypeVar("T", bound=type)
+T = TypeVar("T")
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=False, field_specifiers=(dataclasses.field,))
-def frame(cls: T) -> T:
+def frame(cls: type[T]) -> type[T]:
     """Class decorator for frames: a slotted dataclass that compares by identity (samples may be arrays)."""
     return dataclasses.dataclass(slots=True, eq=False)(cls)
 

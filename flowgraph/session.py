@@ -55,8 +55,10 @@ class Session:
         say: Callable[[str], None] | None = None,
         nodes: dict[str, Node] | None = None,
     ) -> None:
-        """`services`: instead of those that the graph declares (tests). `trace`: a JSONL file. `say`: told each line for the
-        user. `nodes`: ready instances to run instead of fresh ones (tests)."""
+        """`services`: instead of those that the graph declares (tests). `trace`: a JSONL file.
+
+        `say`: told each line for the user. `nodes`: ready instances to run instead of fresh ones (tests).
+        """
         self.graph = graph
         self.said: list[str] = []
         """Every line for the user so far."""
@@ -320,7 +322,7 @@ class Session:
             if frame.final and frame.turn >= self._prompt:
                 self._prompt = 0
 
-        def ended(frame: End) -> None:
+        def ended(_: End) -> None:
             self._moved_at = self.clock.now()
 
         def prompted(frame: Frame) -> None:
@@ -339,18 +341,16 @@ class Session:
         """Every prompt leads to an end that is heard, or to an advance. One that leads to neither is stuck."""
         while True:
             await asyncio.sleep(STUCK_NS / SECOND / 4)
-            open_prompt = self._prompt and self.turn.number <= self._prompt and self._hears()
-            if open_prompt and self.turn.committed == self._prompt and self.clock.now() - self._moved_at > STUCK_NS:
-                if self.trace.quiet_for(STUCK_NS):
-                    attempt = self._prompt
-                    self._prompt = 0
-                    self._failure = Stuck(
-                        f"attempt {attempt} came to no end: nothing of it has moved for {STUCK_NS // SECOND} s",
-                        hint="a node behind the owner swallowed `End` or waits for a service without a time limit",
-                    )
-                    for task in self._tasks.values():
-                        task.cancel()
-                    return
+            attempt = self._prompt
+            due = attempt and self.turn.number == self.turn.committed == attempt and self._hears()
+            if due and self.clock.now() - self._moved_at > STUCK_NS and self.trace.quiet_for(STUCK_NS):
+                self._failure = Stuck(
+                    f"attempt {attempt} came to no end: nothing of it has moved for {STUCK_NS // SECOND} s",
+                    hint="a node behind the owner swallowed `End` or waits for a service without a time limit",
+                )
+                for task in self._tasks.values():
+                    task.cancel()
+                return
 
     def _hears(self) -> bool:
         return any(issubclass(Heard, kind) for spec in self.graph.nodes.values() for kind in ports(spec.cls).outputs)

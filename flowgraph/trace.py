@@ -19,11 +19,12 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from flowgraph.errors import FlowError
 from flowgraph.frame import Frame
+from flowgraph.node import service_options
 from flowgraph.taps import ADVANCE, BULK, COMMIT, DROP, FULL, GAIN, HELD, KINDS, NOTE, PUT, STALE, STAMP, TAKE, WIRE
 from flowgraph.units import MS, SECOND
 
 if TYPE_CHECKING:
-    from flowgraph.graph import Graph
+    from flowgraph.graph import Edge, Graph, NodeSpec
 
 RING = 1 << 17
 """So many taps are kept until they are collected (every second of real time)."""
@@ -82,6 +83,8 @@ class FailureEdge:
     overflow: str = "drop_oldest"
     hold: bool = False
     feedback: bool = True
+    source: str = ""
+    target: str = ""
 
 
 class Trace:
@@ -90,7 +93,7 @@ class Trace:
     def __init__(self, graph: Graph, *, now: Callable[[], int], path: str | Path | None = None) -> None:
         self.failures = FailureEdge()
         self.nodes = list(graph.nodes)
-        self.edges = [*graph.edges, self.failures]
+        self.edges: list[Edge | FailureEdge] = [*graph.edges, self.failures]
         self._owner = graph.owner or ""
         self.labels = [edge.label for edge in self.edges]
         self.records: dict[int, Record] = {}
@@ -115,9 +118,7 @@ class Trace:
         self._seconds: Counter[tuple[int, int, int]] = Counter()
         self._file = self._open(path)
         self._write({"event": "graph", "name": graph.name, "nodes": self.nodes, "edges": self.labels})
-        self._services = {
-            name: spec.options.get("service", "") for name, spec in graph.nodes.items()
-        }
+        self._services = {name: _service_of(spec) for name, spec in graph.nodes.items()}
 
     # -- collecting ----------------------------------------------------------------------------------------------------
 
@@ -210,8 +211,10 @@ class Trace:
     # -- the critical path ---------------------------------------------------------------------------------------------
 
     def path(self, frame_id: int, *, audible_at: int, since: int) -> list[Step]:
-        """The steps from `since` (the last voiced sample) to `audible_at`, when the sound of frame `frame_id` was first
-        audible; in order of time. Raises Incomplete if an event is missing."""
+        """The steps from `since` (the last voiced sample) to `audible_at`, in order of time.
+
+        `audible_at` is when the sound of frame `frame_id` was first audible. Raises Incomplete if an event is missing.
+        """
         self.collect()
         return list(reversed(list(self._walk(frame_id, audible_at, since))))
 
@@ -219,7 +222,7 @@ class Trace:
         record = self._record(frame_id)
         edge = self._last_edge(frame_id, record)
         taken = record.takes[edge]
-        yield Step("playout", self.edges[edge].target, taken, audible_at)  # type: ignore[attr-defined]
+        yield Step("playout", self.edges[edge].target, taken, audible_at)
         for _ in range(1000):
             label = self.labels[edge]
             put = self._put(record, frame_id, edge)
@@ -231,7 +234,7 @@ class Trace:
                 record = self._record(frame_id)
             else:
                 yield Step("waiting", label, put, taken)
-                producer = self.edges[edge].source  # type: ignore[attr-defined]
+                producer = self.edges[edge].source
                 made = put
                 if record.source == producer:
                     if not record.cause:
@@ -284,7 +287,7 @@ class Trace:
 
     def _edge_into(self, node: str, frame_id: int, record: Record) -> int:
         for edge in record.takes:
-            if getattr(self.edges[edge], "target", None) == node:
+            if self.edges[edge].target == node:
                 return edge
         raise Incomplete(f"the trace has no take of frame {frame_id} ({record.type}) by '{node}'")
 
@@ -319,3 +322,10 @@ class Trace:
                 {"event": "second", "second": key[0], "edge": self.labels[key[1]], "what": KINDS[key[2]],
                  "frames": self._seconds.pop(key)}
             )  # fmt: skip
+
+
+def _service_of(spec: NodeSpec) -> str:
+    """The service whose connections a node's working time may hold; "" = none."""
+    for option in service_options(spec.cls):
+        return str(spec.options.get(option, spec.cls.model_fields[option].default))
+    return ""

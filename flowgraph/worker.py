@@ -40,7 +40,7 @@ LANE_FRAMES = 64
 _EXHAUSTED = object()
 
 
-class _Restart(Exception):  # noqa: N818
+class _Restart(Exception):
     """Inside the worker: give the node up and make a fresh one."""
 
 
@@ -63,11 +63,13 @@ class Worker:
         outlets: tuple[Channel, ...],
         on_error: str = "fail",
         place: str = "",
-        tell_owner: Callable[[Failure], None] = lambda failure: None,
-        say: Callable[[str], None] = lambda text: None,
+        tell_owner: Callable[[Failure], None] = lambda _: None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`make` gives a node with its context set. `route` tells the channels of a frame type; `outlets` are all of them.
-        `owned`: the graph has an owner of the turn."""
+
+        `owned`: the graph has an owner of the turn.
+        """
         self.name = name
         self.index = index
         self.inbox = inbox
@@ -114,9 +116,10 @@ class Worker:
             while True:
                 try:
                     await self._supervise()
-                    return
                 except _Restart:
                     await self._restart()
+                else:
+                    return
         finally:
             for task in (self._consumer, self._producer, *self._detached, *(lane.task for lane in self._lanes)):
                 if task is not None and not task.done():
@@ -434,11 +437,11 @@ class Worker:
         number = self._turn.number
         frame, task = self.current, self._consumer
         # A plain `process` only ever waits in a put, which the advance wakes and refuses by itself.
-        if frame is not None and frame.is_plan and frame.turn < number and task is not None and not self._plain:
-            if not self._interrupted and task is not asyncio.current_task():
-                self._interrupted = True
-                task.cancel()
-                asyncio.get_running_loop().call_later(CLEAN_UP_NS / SECOND, self._overdue, task, frame)
+        stale = frame is not None and frame.is_plan and frame.turn < number
+        if stale and not self._plain and not self._interrupted and task not in (None, asyncio.current_task()):
+            self._interrupted = True
+            task.cancel()
+            asyncio.get_running_loop().call_later(CLEAN_UP_NS / SECOND, self._overdue, task, frame)
         for lane in self._lanes:
             if lane.frame.is_plan and lane.frame.turn < number and lane.task is not None and not lane.task.done():
                 lane.task.cancel()
@@ -453,7 +456,7 @@ class Worker:
         self._interrupted = False
         return task.uncancel() == 0
 
-    def _overdue(self, task: asyncio.Task[None], frame: Frame) -> None:
+    def _overdue(self, task: asyncio.Task[None], frame: Frame | None) -> None:
         if self.current is not frame or self._consumer is not task or task.done() or self.node.blocking:
             return
         self._note(f"clean-up after an interruption took more than {CLEAN_UP_NS // MS} ms: detached")
@@ -524,7 +527,7 @@ class _Lane:
 
     async def fill(self, process: Callable[[Any], Any]) -> None:
         try:
-            outputs = process(self.frame)
+            outputs: Any = process(self.frame)
             if inspect.isasyncgen(outputs):
                 try:
                     async for output in outputs:
@@ -547,7 +550,7 @@ class _Lane:
         self._news.set()
 
 
-def _iterable(outputs: Iterable[Frame] | None) -> Iterable[Frame]:
+def _iterable(outputs: Any) -> Iterable[Frame]:
     return () if outputs is None else outputs
 
 

@@ -206,9 +206,8 @@ class Dialogue(Node):
         elif answer is None:
             if self._open_turn and not self._speaking:
                 yield from self._proceed()
-        elif not self._barge_in and not self._speaking and not answer.audible and not _same(self._said(), answer.said):
-            if transcript.start_at <= answer.ended_at:
-                yield self._start(committed=True)  # it was asked with a worse text, and nothing was heard yet
+        elif not (self._barge_in or self._speaking or answer.audible or _same(self._said(), answer.said)):
+            yield self._start(committed=True)  # it was asked with a worse text, and nothing was heard yet
 
     # -- the decision --------------------------------------------------------------------------------------------------
 
@@ -236,7 +235,7 @@ class Dialogue(Node):
         if committed:
             turn.commit(number)
         messages = (self._system, *self._history, ("user", self._attempt.said))
-        return Prompt(messages, max_tokens=self.max_answer, at=self._last_voiced_at)  # type: ignore[arg-type]
+        return Prompt(messages, max_tokens=self.max_answer, at=self._last_voiced_at)
 
     def _withdraw(self) -> None:
         self.ctx.turn.advance()
