@@ -1,0 +1,34 @@
+"""Cut the answer into pieces to speak while it is being written: the first clause at once, then whole sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from flowgraph import Field, Node
+from nodes.text.splitting import Splitter
+from nodes.vocabulary import End, Sentence, Token
+
+
+class SentenceSplit(Node):
+    """Cuts streamed text into a first clause and then sentences. Keeps every character, and where it is cut doesn't depend on the tokens."""
+
+    first: Literal["clause", "sentence"] = Field(
+        "clause", description="How the answer begins: `clause` is heard sooner, `sentence` has the better melody."
+    )
+    first_words: int = Field(8, ge=1, description="The first clause has at most so many words.")
+    max_chars: int = Field(220, ge=20, description="Longer sentences are cut, at a clause or a space.")
+
+    async def open(self) -> None:
+        self._splitter = Splitter(first=self.first, first_words=self.first_words, max_chars=self.max_chars)
+
+    def process(self, frame: Token | End) -> Iterator[Sentence | End]:
+        match frame:
+            case Token(text=text):
+                yield from map(Sentence, self._splitter.feed(text))
+            case End():
+                yield from map(Sentence, self._splitter.end())
+                yield frame
+
+    def flush(self) -> None:
+        self._splitter.clear()
