@@ -44,7 +44,7 @@ MARGIN_MS = 100
 """On both sides of the speech: what flite made of it, then silence."""
 LINES = (
     Line("name", "Good morning. My name is David.", "pause: 500ms", "a name to remember"),
-    Line("time", "Could you tell me what time it is?", "pause: 700ms"),
+    Line("time", "Do you know what time it is?", "pause: 700ms"),
     Line("product", "Could you please tell me … what is nine times seven?", "pause: 700ms", "hesitates inside"),
     Line("recall", "Do you remember my name?", "pause: 700ms"),
     Line("date", "Please tell me the date of today.", "pause: 900ms"),
