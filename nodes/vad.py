@@ -1,0 +1,320 @@
+"""Tells speech from silence: one probability per 32 ms of sound, the onsets, and how long the silence lasts.
+
+1. The model is Silero's (v5 or v6), read from the data folder of the `silero-vad` wheel. The package itself is never
+   imported: it would import torch, which takes seconds.
+2. Sound arrives in blocks of any size and is judged in windows of 32 ms. A window's time is that of the block which holds its
+   last sample, plus the samples before it there: no clock is read, and nothing drifts.
+3. Hysteresis: a window at or above `threshold` may begin speech, one at or above `stop_threshold` goes on with it. Speech
+   begins once it has lasted `min_speech`, and `SpeechStarted` names its first sample. It ends once the model has heard none
+   for `min_silence`; from then on `silence_ms` counts from the last voiced sample, so it begins at more than nothing.
+4. While speech may be beginning, `silence_ms` stands still: nobody should decide just then that the user is done. If it was
+   only a click, the count goes on as if nothing had been.
+5. The model knows the edges of speech to two or three windows, the level knows them to 4 ms: the first and the last voiced
+   sample are where, near the model's edge, the level crosses a line between the noise floor and the loudness of the speech.
+6. Sound that is missing (`lost`, or a jump of `at`) counts as more of what was before it: speech goes on, silence grows.
+7. It decides no end of a turn: that is the business of the turn's owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import math
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from flowgraph.errors import FlowError
+from flowgraph.node import Node
+from flowgraph.units import MS, SECOND, Duration
+from nodes.vocabulary import Audio, SpeechStarted, Voice
+
+if TYPE_CHECKING:
+    from nodes.vocabulary import Samples
+
+WINDOW_NS = 32 * MS
+"""What the model judges at a time: 512 samples at 16 kHz, 256 at 8 kHz."""
+CONTEXT_NS = 4 * MS
+"""The end of the window before, which the model wants to see again."""
+PIECES = 8
+"""The level is measured in pieces of 4 ms."""
+PIECE_NS = WINDOW_NS // PIECES
+EDGE_WINDOWS = 4
+"""The true edge of speech lies at most so many windows before the model's: Silero hears speech on for 40 to 100 ms."""
+LOUDNESS_WINDOWS = 16
+FLOOR_WINDOWS = 94
+"""The noise floor is the quietest piece of the last 3 s …"""
+LOWEST_FLOOR_DBFS = -65.0
+"""… and no lower than this: below it are dithering and digital silence."""
+BRIDGED_PIECES = 4
+"""Quiet that is no longer than this doesn't begin the speech anew."""
+CLEAR_DB = 10.0
+"""Speech less than this above the noise floor has no edge in the level: the model's is taken."""
+LINE = 0.4
+"""Where the line lies between the noise floor (0) and the loudness of the speech (1), in dB."""
+SILENT_DBFS = -120.0
+
+Model = Callable[[], float]
+"""Judges what is in its input buffer (context and window); returns the probability of speech."""
+Prepare = Callable[["Samples", int], Model]
+"""Makes a model for an input buffer, float32, shape (1, context + window), and its rate in Hz."""
+
+
+class Vad(Node):
+    """Tells speech from silence (Silero VAD): a probability for every 32 ms of sound, and each onset."""
+
+    threshold: float = Field(0.5, gt=0, lt=1, description="Probability at which speech may begin.")
+    stop_threshold: float | None = Field(
+        None, gt=0, lt=1, description="Below this probability speech may end; without, 0.15 below `threshold`."
+    )
+    min_speech: Duration = Field(64 * MS, description="What is shorter is a click, not speech.")
+    min_silence: Duration = Field(32 * MS, description="Silence that is shorter belongs to the speech.")
+    runtime: Literal["onnx", "torch"] = Field(
+        "onnx", description="What runs the model. `torch` says the same, but takes seconds to load."
+    )
+
+    def problems(self) -> Iterator[str]:
+        if self.stop_threshold is not None and self.stop_threshold > self.threshold:
+            yield "stop_threshold is above threshold: speech would end as it begins; make it lower, or leave it out"
+
+    async def open(self) -> None:
+        load = _load_onnx if self.runtime == "onnx" else _load_torch
+        self._prepare = await asyncio.to_thread(load)
+        stop = self.threshold - 0.15 if self.stop_threshold is None else self.stop_threshold
+        self._stop_threshold = max(stop, 0.01)
+        self._rate_hz = 0
+        """Of the sound, once there is some."""
+        self._window_samples = 0
+        self._filled = 0
+        self._expected_at = 0
+        self._speaking = False
+        self._begun_ns = 0
+        """How long the model has heard speech that isn't reported yet."""
+        self._onset_at = 0
+        """Where that speech begins."""
+        self._ended_ns = 0
+        """How long the model has heard no speech, while somebody speaks."""
+        self._last_voiced_at = 0
+        self._pieces: deque[Samples] = deque(maxlen=LOUDNESS_WINDOWS)
+        self._quietest: deque[float] = deque(maxlen=FLOOR_WINDOWS)
+
+    async def close(self) -> None:
+        self.__dict__.pop("_model", None)  # a model holds megabytes
+        self.__dict__.pop("_prepare", None)
+
+    def process(self, frame: Audio) -> Iterator[SpeechStarted | Voice]:
+        if frame.rate_hz != self._rate_hz:
+            self._begin(frame)
+        elif frame.lost or abs(frame.at - self._expected_at) > WINDOW_NS:
+            self._skip(frame.at)
+        self._expected_at = frame.end_at
+        samples, taken = frame.samples, 0
+        while taken < len(samples):
+            piece = samples[taken : taken + self._window_samples - self._filled]
+            self._window[self._filled : self._filled + len(piece)] = piece
+            self._filled += len(piece)
+            taken += len(piece)
+            if self._filled == self._window_samples:
+                yield from self._judge(frame.at + taken * SECOND // self._rate_hz)
+                self._context[:] = self._window[-len(self._context) :]
+                self._filled = 0
+
+    # -- sound ---------------------------------------------------------------------------------------------------------
+
+    def _begin(self, frame: Audio) -> None:
+        """The first sound: now its rate is known."""
+        import numpy as np
+
+        if frame.rate_hz not in (16_000, 8_000) or self._rate_hz:
+            found = f"sound at {frame.rate_hz} Hz" if not self._rate_hz else f"the rate changed to {frame.rate_hz} Hz"
+            raise FlowError(
+                f"it takes sound at 16000 Hz (or 8000) and got {found} from '{frame.source}'",
+                hint=f"set rate_hz: 16000 at '{frame.source}', or put a `resample` node before '{self.ctx.name}'",
+            )
+        self._rate_hz = frame.rate_hz
+        self._window_samples = frame.rate_hz * WINDOW_NS // SECOND
+        context_samples = frame.rate_hz * CONTEXT_NS // SECOND
+        buffer = np.zeros((1, context_samples + self._window_samples), np.float32)
+        self._context, self._window = buffer[0, :context_samples], buffer[0, context_samples:]
+        self._model = self._prepare(buffer, frame.rate_hz)
+        self._last_voiced_at = frame.at
+
+    def _skip(self, at: int) -> None:
+        """Sound is missing before `at`."""
+        self._filled = 0
+        self._context[:] = 0
+        self._pieces.clear()
+        self._begun_ns = 0
+        if self._speaking:
+            self._last_voiced_at = at
+
+    # -- the verdict on a window ---------------------------------------------------------------------------------------
+
+    def _judge(self, at: int) -> Iterator[SpeechStarted | Voice]:
+        """`at`: the end of the window."""
+        probability = self._model()
+        power = (self._window * self._window).reshape(PIECES, -1).mean(1)
+        self._pieces.append(power)
+        self._quietest.append(float(power.min()))
+        if self._speaking:
+            self._go_on(probability, at)
+        elif probability >= (self._stop_threshold if self._begun_ns else self.threshold):
+            if not self._begun_ns:
+                self._onset_at = self._first_voiced(at)
+            self._begun_ns += WINDOW_NS
+            if self._begun_ns >= self.min_speech:
+                yield SpeechStarted(probability, at=self._onset_at)
+                self._speaking = True
+                self._last_voiced_at, self._ended_ns = at, 0
+        else:
+            self._begun_ns = 0
+        yield Voice(probability, self._silence_ns(at) // MS, self._speaking, _dbfs(float(power.mean())), at=at)
+
+    def _go_on(self, probability: float, at: int) -> None:
+        if probability >= self._stop_threshold:
+            self._last_voiced_at, self._ended_ns = at, 0
+            return
+        self._ended_ns += WINDOW_NS
+        if self._ended_ns >= self.min_silence:
+            self._speaking = False
+            self._begun_ns = 0
+            self._last_voiced_at = self._last_voiced()
+
+    def _silence_ns(self, at: int) -> int:
+        if self._speaking:
+            return 0
+        return max(0, (self._onset_at if self._begun_ns else at) - self._last_voiced_at)
+
+    # -- the edges of speech, by level ---------------------------------------------------------------------------------
+
+    def _loud(self, last: int) -> list[bool]:
+        """Of each piece in the last windows: is it above the line? Empty where the level doesn't tell."""
+        floor = max(_dbfs(min(self._quietest)), LOWEST_FLOOR_DBFS)
+        loudest = _dbfs(max(float(power.max()) for power in self._pieces))
+        if loudest - floor < CLEAR_DB:
+            return []
+        line = 10 ** ((floor + LINE * (loudest - floor)) / 10)
+        recent = list(self._pieces)[-last:]
+        return [bool(loud) for power in recent for loud in power > line]
+
+    def _first_voiced(self, at: int) -> int:
+        """The start of the speech that the model begins to hear in the window which ends at `at`."""
+        loud = self._loud(EDGE_WINDOWS)
+        first = len(loud)
+        for index in reversed(range(len(loud))):
+            if loud[index]:
+                first = index
+            elif index < len(loud) - PIECES and first - index > BRIDGED_PIECES:
+                break
+        if first == len(loud):
+            return at - WINDOW_NS
+        return max(at - (len(loud) - first) * PIECE_NS, self._last_voiced_at)
+
+    def _last_voiced(self) -> int:
+        """The end of the speech whose last window, by the model, ends at `_last_voiced_at`."""
+        after = self._ended_ns // WINDOW_NS
+        loud = self._loud(EDGE_WINDOWS + after)
+        loud = loud[: len(loud) - after * PIECES]
+        for back in range(len(loud)):
+            if loud[-1 - back]:
+                return self._last_voiced_at - back * PIECE_NS
+        return self._last_voiced_at
+
+
+def _dbfs(power: float) -> float:
+    """0 dBFS is a mean square of 1."""
+    return 10 * math.log10(power) if power > 1e-12 else SILENT_DBFS
+
+
+# -- the model ---------------------------------------------------------------------------------------------------------
+
+
+def _model_file(name: str) -> Path:
+    """A file of the silero-vad wheel, found without importing it. Raises FlowError if it isn't there."""
+    spec = importlib.util.find_spec("silero_vad")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / "data" / name
+        if path.is_file():
+            return path
+    raise FlowError(
+        f"the wheel `silero-vad` has no model {name}" if spec else "the package `silero-vad` isn't installed",
+        hint="pip install 'silero-vad>=6'",
+    )
+
+
+def _load_onnx() -> Prepare:
+    """One thread, inline: a window takes a tenth of a millisecond, waking a pool takes longer."""
+    import numpy as np
+
+    path = _model_file("silero_vad.onnx")
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise FlowError(f"`runtime: onnx` can't be used: {error}", hint="pip install onnxruntime") from None
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3  # errors only: it warns of our one-thread pool on some machines
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def prepare(buffer: Samples, rate_hz: int) -> Model:
+        rate = np.array(rate_hz, np.int64)
+        states = [np.zeros((2, 1, 128), np.float32) for _ in range(2)]
+        probability = np.zeros((1, 1), np.float32)
+
+        def binding(before: Samples, after: Samples) -> ort.IOBinding:
+            binding = session.io_binding()
+            for name, array in (("input", buffer), ("state", before), ("sr", rate)):
+                binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+            for name, array in (("output", probability), ("stateN", after)):
+                binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+            return binding
+
+        # The state goes to and fro between two arrays: nothing is allocated or copied per window.
+        there, back = binding(*states), binding(*reversed(states))
+
+        def judge() -> float:
+            nonlocal there, back
+            session.run_with_iobinding(there)
+            there, back = back, there
+            return float(probability[0, 0])
+
+        # The bindings hold addresses only: these arrays live as long as the function.
+        judge.__dict__["arrays"] = (buffer, states, rate)
+        return judge
+
+    return prepare
+
+
+def _load_torch() -> Prepare:
+    path = _model_file("silero_vad.jit")
+    try:
+        import torch
+    except ImportError as error:
+        raise FlowError(
+            f"`runtime: torch` can't be used: {error}", hint="pip install torch, or take `runtime: onnx`"
+        ) from None
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, which is what the wheel holds
+        model = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    with torch.inference_mode():
+        for _ in range(3):
+            model(torch.zeros(1, 512), 16_000)  # it optimises itself in its first runs, which take 100 ms
+
+    def prepare(buffer: Samples, rate_hz: int) -> Model:
+        # The scripted model keeps the context itself, so it is given the window alone.
+        model.reset_states()
+        window = torch.from_numpy(buffer[:, rate_hz * CONTEXT_NS // SECOND :])
+
+        def judge() -> float:
+            with torch.inference_mode():
+                return float(model(window, rate_hz).item())
+
+        return judge
+
+    return prepare
