@@ -13,9 +13,11 @@ import annotated_types
 from pydantic import BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
 
-from flowgraph.document import suggest
+from flowgraph.document import listed, suggest
 from flowgraph.node import Node, _ServiceMarker
-from flowgraph.units import format_duration, parse_duration, parse_size
+from flowgraph.units import FROM_FILE, format_duration, parse_duration, parse_size
+
+_INNER = {"string": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "dict": "a map"}
 
 Loc = tuple[str | int, ...]
 
@@ -34,7 +36,7 @@ class Wrong(typing.NamedTuple):
 def wrong_options(cls: type[Node], options: Mapping[str, Any], found: Callable[[Loc], str]) -> Iterator[Wrong]:
     """What is wrong with these options for that class. `found(loc)` says a value as it was written."""
     try:
-        node = cls.model_validate(dict(options))
+        node = cls.model_validate(dict(options), context=FROM_FILE)
     except ValidationError as error:
         yield from _translated(cls, options, error, found)
         return
@@ -60,7 +62,7 @@ def describe(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
         parts = [describe(part, metadata) for part in args if part is not type(None)]
         return " or ".join(parts)
     if origin is Literal:
-        return _either([_literal(value) for value in args])
+        return listed((_literal(value) for value in args), "or")
     parsers = {m.func for m in metadata if isinstance(m, BeforeValidator)}
     if parse_duration in parsers:
         return "a duration such as 400ms" if not _range(metadata) else f"a duration {_range(metadata, format_duration)}"
@@ -74,7 +76,7 @@ def describe(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
     if origin is dict:
         return "a map"
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return _either([str(member.value) for member in annotation])
+        return listed((str(member.value) for member in annotation), "or")
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", pathlib.Path: "a file name"}
     words |= {dict: "a map", list: "a list"}
     word = words.get(annotation, "another kind of value") if isinstance(annotation, type) else "another kind of value"
@@ -116,10 +118,6 @@ def _literal(value: object) -> str:
     )
 
 
-def _either(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-
-
 def _translated(
     cls: type[Node], options: Mapping[str, Any], error: ValidationError, found: Callable[[Loc], str]
 ) -> Iterator[Wrong]:
@@ -144,7 +142,8 @@ def _translated(
             said = str(first.get("ctx", {}).get("error", first["msg"]))
             yield Wrong(loc, not loc, said)
         elif field is not None:
-            expected = describe_field(field) if len(loc) <= 1 else first["msg"].removeprefix("Input should be ")
+            inner = _INNER.get(kind.partition("_")[0], first["msg"].removeprefix("Input should be "))
+            expected = describe_field(field) if len(loc) <= 1 else inner
             yield Wrong(
                 loc, False, f"expected {expected}, found {found(loc)}", _unit_or_quotes(expected, name, options)
             )

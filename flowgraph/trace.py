@@ -101,6 +101,8 @@ class Trace:
         """Attempt → (when, id of the frame that the owner was processing)."""
         self.advances: list[tuple[int, int, int]] = []
         """(when, attempt, id of the frame that the owner was processing)."""
+        self.gains: list[tuple[int, float, int]] = []
+        """(when, gain, id of the frame that the owner was processing)."""
         self.wires: deque[tuple[int, str, str]] = deque(maxlen=4096)
         """(when, service, event) of the HTTP clients."""
         self.notes: list[tuple[int, str, str]] = []
@@ -185,6 +187,7 @@ class Trace:
             self.advances.append((at, event[2], event[3]))
             self._write({"event": "advance", "at": at, "attempt": event[2], "by": event[3]})
         elif kind == GAIN:
+            self.gains.append((at, event[2], event[3]))
             self._write({"event": "gain", "at": at, "gain": event[2], "by": event[3]})
         elif kind == WIRE:
             self.wires.append((at, event[2], event[3]))
@@ -210,36 +213,45 @@ class Trace:
 
     # -- the critical path ---------------------------------------------------------------------------------------------
 
-    def path(self, frame_id: int, *, audible_at: int, since: int) -> list[Step]:
-        """The steps from `since` (the last voiced sample) to `audible_at`, in order of time.
+    def path(self, frame_id: int, *, by: str, audible_at: int, since: int) -> list[Step]:
+        """What the time from `since` (the last voiced sample) to `audible_at` was spent on, in order of time.
 
-        `audible_at` is when the sound of frame `frame_id` was first audible. Raises Incomplete if an event is missing.
+        `frame_id` is the sound that was audible at `audible_at`, played by node `by`. The steps tile the time: each begins
+        where the one before ends. Empty if it was audible before `since`. Raises Incomplete if an event is missing.
         """
         self.collect()
-        return list(reversed(list(self._walk(frame_id, audible_at, since))))
+        steps: list[Step] = []
+        for step in self._walk(frame_id, by, audible_at, since):
+            if step.end < step.start:
+                raise Incomplete(f"{step.kind} at {step.where} ends {-step.ms:.1f} ms before it begins")
+            if step.end > since:
+                steps.append(step if step.start >= since else dataclasses.replace(step, start=since))
+            if step.start <= since:
+                break
+        return steps[::-1]
 
-    def _walk(self, frame_id: int, audible_at: int, since: int) -> Iterator[Step]:
+    def _walk(self, frame_id: int, by: str, audible_at: int, since: int) -> Iterator[Step]:
+        """The critical path, backwards. What happened before `since` may be in it, where it is the cause of what came after."""
         record = self._record(frame_id)
-        edge = self._last_edge(frame_id, record)
+        edge = self._edge_into(by, frame_id, record)
         taken = record.takes[edge]
-        yield Step("playout", self.edges[edge].target, taken, audible_at)
+        yield Step("playout", by, taken, audible_at)
         for _ in range(1000):
             label = self.labels[edge]
-            put = self._put(record, frame_id, edge)
-            commit = self.commits.get(record.turn) if self.edges[edge].hold else None
-            if commit is not None and commit[0] > put:
-                committed, by = commit
-                yield Step("waiting", label, committed, taken)
-                frame_id, producer, made = by, self._owner, committed
+            made = self._put(record, frame_id, edge)
+            committed, cause = self._commit(record, edge)
+            if committed > made:
+                yield Step("holding", label, committed, taken)
+                frame_id, producer, made = cause, self._owner, committed
                 record = self._record(frame_id)
             else:
-                yield Step("waiting", label, put, taken)
+                yield Step("waiting", label, made, taken)
                 producer = self.edges[edge].source
-                made = put
                 if record.source == producer:
                     if not record.cause:
-                        yield Step("capture", producer, record.end_at, put)
-                        yield Step("speech end", producer, since, record.end_at)
+                        captured = min(record.end_at, made)
+                        yield Step("capture", producer, captured, made)
+                        yield Step("speech end", producer, min(since, captured), captured)
                         return
                     frame_id = record.cause
                     record = self._record(frame_id)
@@ -247,6 +259,14 @@ class Trace:
             taken = record.takes[edge]
             yield from self._working(producer, taken, made)
         raise Incomplete("the path of this turn has no beginning")
+
+    def _commit(self, record: Record, edge: int) -> tuple[int, int]:
+        """When a held edge let a frame go, and the frame that the owner was processing then; (0, 0) if nothing held it."""
+        if not (self.edges[edge].hold and self._owner):
+            return 0, 0
+        if record.turn not in self.commits:
+            raise Incomplete(f"the trace has no commit of attempt {record.turn}")
+        return self.commits[record.turn]
 
     def _working(self, node: str, start: int, end: int) -> Iterator[Step]:
         """A node's working time, latest piece first, with the part that went into connecting told apart."""
@@ -279,11 +299,6 @@ class Trace:
         if edge not in record.puts:
             raise Incomplete(f"the trace has no put of frame {frame_id} ({record.type}) on {self.labels[edge]}")
         return record.puts[edge]
-
-    def _last_edge(self, frame_id: int, record: Record) -> int:
-        if not record.takes:
-            raise Incomplete(f"the trace has no take of frame {frame_id} ({record.type})")
-        return max(record.takes, key=lambda edge: record.takes[edge])
 
     def _edge_into(self, node: str, frame_id: int, record: Record) -> int:
         for edge in record.takes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -41,10 +41,19 @@ def format_duration(ns: int) -> str:
     return f"{ns}ns" if ns else "0s"
 
 
+def _duration(value: object, info: ValidationInfo) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and not info.context:
+        return value
+    return parse_duration(value)
+
+
+FROM_FILE = {"from_file": True}
+"""Validation context of options that a person wrote: a bare number is no duration there."""
+
 Duration = Annotated[
     int,
-    BeforeValidator(parse_duration),
+    BeforeValidator(_duration),
     PlainSerializer(format_duration),
     WithJsonSchema({"type": "string", "pattern": r"^\s*[0-9.]+\s*(ns|us|ms|s|min|h)\s*$", "examples": ["400ms"]}),
 ]
-"""An option's type: text with a unit in YAML, integer nanoseconds in the node. Defaults are written in nanoseconds."""
+"""An option's type: text with a unit in YAML (`400ms`), integer nanoseconds in the node and in code (`400 * MS`)."""

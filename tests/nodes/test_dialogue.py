@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowgraph.errors import NodeFailed
+from flowgraph.frame import Frame
+from flowgraph.node import Node
+from flowgraph.session import Session
+from flowgraph.testing import _edge, graph_of, run_virtual
+from flowgraph.units import MS, SECOND
+from nodes.dialogue import Dialogue
+from nodes.vocabulary import Heard, Prompt, SpeechStarted, Transcript, Voice
+
+WINDOW_MS = 32
+
+
+@dataclasses.dataclass
+class Says:
+    """The user speaks for so long."""
+
+    text: str
+    ms: int
+    heard_as: str | None = None
+    """What the STT makes of it, if something else."""
+
+
+@dataclasses.dataclass
+class Waits:
+    ms: int
+
+
+class Person(Node):
+    """A VAD and an STT in one, driven by a timeline: voice windows, onsets, a final transcript `stt_ms` after 96 ms of silence."""
+
+    stt_ms: int = 60
+    partials: bool = False
+
+    async def run(self) -> AsyncIterator[SpeechStarted | Voice | Transcript]:
+        now = self.ctx.clock.now
+        silence_ms, due, said, since = 10_000, 0, "", 0
+        for item in self.__dict__["timeline"]:
+            speaking = isinstance(item, Says)
+            windows = item.ms // WINDOW_MS
+            for index in range(windows):
+                if speaking and index == 2:
+                    yield SpeechStarted(at=now() - 2 * WINDOW_MS * MS)
+                await asyncio.sleep(WINDOW_MS / 1000)
+                silence_ms = 0 if speaking else silence_ms + WINDOW_MS
+                if speaking and not since:
+                    since = now() - WINDOW_MS * MS
+                if not speaking and silence_ms == 96 and said:
+                    due = now() + self.stt_ms * MS
+                if speaking and self.partials and index > 4 and index % 5 == 0:
+                    words = (said + " " + item.text).split()
+                    share = max(1, round(len(words) * index / windows))
+                    yield Transcript(" ".join(words[:share]), start_at=since, end_at=now())
+                yield Voice(0.9 if speaking else 0.1, silence_ms, speaking and index >= 2, at=now())
+                if due and now() >= due:
+                    yield Transcript(said.strip(), final=True, start_at=since, end_at=now())
+                    due, said, since = 0, "", 0
+            if speaking:
+                said += " " + (item.heard_as if item.heard_as is not None else item.text)
+
+
+class Mouth(Node):
+    """LLM, TTS and speaker in one: answers a prompt `ready_ms` after it came, for `answer_ms`, word by word; tells what was heard."""
+
+    effects = True
+    ready_ms: int = 100
+    answer_ms: int = 2000
+    answer: str = "one two three four five six seven eight nine ten"
+
+    async def open(self) -> None:
+        self._prompts: list[Prompt] = []
+        self._drained = False
+
+    async def drain(self) -> None:
+        self._drained = True
+
+    def process(self, frame: Prompt) -> None:
+        self._prompts.append(frame)
+
+    async def run(self) -> AsyncIterator[Heard]:
+        turn, now = self.ctx.turn, self.ctx.clock.now
+        words = self.answer.split()
+        while not (self._drained and not self._prompts):
+            if not self._prompts:
+                await asyncio.sleep(0.005)
+                continue
+            prompt = self._prompts.pop(0)
+            played, began = 0, 0
+            while played < self.answer_ms and turn.number == prompt.turn:
+                await asyncio.sleep(0.01)
+                if now() < prompt.at + self.ready_ms * MS or turn.gain == 0:
+                    continue
+                played += 10
+                if not began:
+                    began = now()
+                    yield Heard("", 0, began, now(), cause=prompt)
+            share = " ".join(words[: round(len(words) * played / self.answer_ms)])
+            yield Heard(share, played, began, now(), final=True, cut=played < self.answer_ms, cause=prompt)
+
+
+@dataclasses.dataclass
+class Talk:
+    session: Session
+    prompts: list[Prompt]
+    heard: list[Heard]
+    dialogue: Dialogue
+    began: int
+
+    def asked(self) -> list[str]:
+        return [prompt.messages[-1][1] for prompt in self.prompts]
+
+    def ms(self, at: int) -> int:
+        return round((at - self.began) / MS)
+
+    @property
+    def history(self) -> list[tuple[str, str]]:
+        return self.dialogue._history
+
+
+def talk(dialogue: Dialogue, *timeline: Says | Waits, **options: Any) -> Talk:
+    person_options = {key: options.pop(key) for key in ("stt_ms", "partials") if key in options}
+    nodes: dict[str, Node] = {"person": Person(**person_options), "dialogue": dialogue, "mouth": Mouth(**options)}
+    nodes["person"].__dict__["timeline"] = timeline
+    classes = {name: type(node) for name, node in nodes.items()}
+    graph = graph_of(
+        nodes,
+        ("person", "dialogue"),
+        _edge(classes, "dialogue", "mouth", hold=True),
+        _edge(classes, "mouth", "dialogue", feedback=True, overflow="fail"),
+    )
+    frames: list[Frame] = []
+
+    async def main() -> Session:
+        session = Session(graph, nodes=dict(nodes))
+        session.watch(Frame, frames.append)
+        async with session, asyncio.timeout(600):
+            await session.finished()
+        return session
+
+    session = run_virtual(main())
+    return Talk(
+        session,
+        [frame for frame in frames if isinstance(frame, Prompt)],
+        [frame for frame in frames if isinstance(frame, Heard)],
+        dialogue,
+        session.trace._started,
+    )
+
+
+QUESTION = (Says("what time is it", 960), Waits(4000))
+
+
+def test_the_turn_ends_after_the_silence_it_was_given() -> None:
+    done = talk(Dialogue(end_silence=400 * MS), *QUESTION)
+
+    assert done.asked() == ["what time is it"]
+    [prompt] = done.prompts
+    assert done.ms(prompt.at) == 960
+    assert [done.ms(at) for at, _ in done.session.trace.commits.values()] == [960 + 416]  # the 13th window
+
+
+def test_a_prompt_is_dated_by_the_last_voiced_sample() -> None:
+    done = talk(Dialogue(), Waits(320), *QUESTION)
+
+    assert done.ms(done.prompts[0].at) == 320 + 960
+
+
+def test_speculation_prepares_the_answer_behind_the_held_edge() -> None:
+    plain = talk(Dialogue(end_silence=400 * MS), *QUESTION, ready_ms=450)
+    eager = talk(Dialogue(end_silence=400 * MS, speculate_after=96 * MS), *QUESTION, ready_ms=450)
+
+    records = eager.session.trace.records
+    made = [eager.ms(records[prompt.id].made_at) for prompt in eager.prompts]
+    assert made == [960 + 96 + 64]  # the final comes 60 ms after 96 ms of silence; the next window sees it
+    assert plain.asked() == eager.asked()
+    assert eager.ms(eager.session.trace.commits[1][0]) == 960 + 416
+
+
+def test_an_attempt_is_withdrawn_when_the_user_speaks_on() -> None:
+    done = talk(
+        Dialogue(end_silence=400 * MS, speculate_after=96 * MS, barge_in="headphones"),
+        Says("what is twelve", 960), Waits(288), Says("times seven", 640), Waits(4000),
+    )  # fmt: skip
+
+    assert done.asked() == ["what is twelve", "what is twelve times seven"]
+    assert len(done.session.trace.commits) == 1
+    assert [heard.turn for heard in done.heard if heard.first_audible_at] == [done.prompts[1].turn] * 2
+
+
+def test_an_attempt_survives_a_noise_and_a_final_that_says_the_same() -> None:
+    done = talk(
+        Dialogue(end_silence=400 * MS, speculate_after=96 * MS, barge_in="headphones"),
+        Says("what time is it", 960), Waits(224), Says("", 96), Waits(4000),
+    )  # fmt: skip
+
+    assert done.asked() == ["what time is it"]
+
+
+def test_without_a_final_the_last_partial_counts_after_the_time_limit() -> None:
+    done = talk(
+        Dialogue(end_silence=400 * MS, final_timeout=300 * MS), *QUESTION, stt_ms=60_000, partials=True
+    )
+
+    assert done.asked() == ["what time is it"[: len(done.asked()[0])]]
+    assert done.ms(done.session.trace.commits[1][0]) == 960 + 704
+
+
+def test_a_cough_without_words_asks_nothing() -> None:
+    done = talk(Dialogue(), Says("", 320), Waits(3000))
+
+    assert done.asked() == []
+
+
+def test_the_history_holds_question_and_answer() -> None:
+    done = talk(Dialogue(), *QUESTION, Says("and now", 640), Waits(4000), answer="it is noon")
+
+    assert done.history == [
+        ("user", "what time is it"), ("assistant", "it is noon"), ("user", "and now"), ("assistant", "it is noon"),
+    ]  # fmt: skip
+    assert done.prompts[1].messages[1:] == (
+        ("user", "what time is it"), ("assistant", "it is noon"), ("user", "and now"),
+    )  # fmt: skip
+
+
+def test_the_prompt_prefix_does_not_change_from_turn_to_turn() -> None:
+    done = talk(Dialogue(), *QUESTION, Says("and now", 640), Waits(4000))
+
+    assert done.prompts[1].messages[0] == done.prompts[0].messages[0]
+    assert done.prompts[1].messages[1] == done.prompts[0].messages[-1]
+
+
+def test_a_barge_in_stops_the_answer_and_the_history_holds_what_was_heard() -> None:
+    done = talk(
+        Dialogue(barge_in="headphones", confirm_after=200 * MS),
+        Says("tell me a story", 960), Waits(1408), Says("stop what day is it", 960), Waits(4000),
+    )  # fmt: skip
+
+    assert done.asked() == ["tell me a story", "stop what day is it"]
+    cut = next(heard for heard in done.heard if heard.cut)
+    assert done.history[1] == ("assistant", cut.text)
+    assert 0 < len(cut.text.split()) < 10
+    onset = 960 + 1408
+    assert done.ms(cut.played_until) - onset <= 200 + 2 * WINDOW_MS
+
+
+def test_the_answer_is_ducked_from_the_onset_until_it_is_decided() -> None:
+    done = talk(
+        Dialogue(barge_in="headphones", duck=0.25),
+        Says("tell me a story", 960), Waits(1408), Says("", 96), Waits(4000),
+    )  # fmt: skip
+
+    assert [gain for _, gain, _ in done.session.trace.gains] == [0.25, 1.0]
+    assert done.asked() == ["tell me a story"]
+    assert [heard.cut for heard in done.heard if heard.final] == [False]
+
+
+def test_with_barge_in_off_what_is_said_over_the_answer_is_not_answered() -> None:
+    done = talk(
+        Dialogue(barge_in="off"), Says("tell me a story", 960), Waits(1408), Says("stop", 640), Waits(4000), *QUESTION
+    )
+
+    assert done.asked() == ["tell me a story", "what time is it"]
+    assert not any(heard.cut for heard in done.heard)
+
+
+def test_speech_before_the_first_sound_takes_the_turn_back_and_keeps_the_question() -> None:
+    done = talk(
+        Dialogue(end_silence=300 * MS),
+        Says("what is twelve", 960), Waits(480), Says("times seven", 640), Waits(4000), ready_ms=2000,
+    )  # fmt: skip
+
+    assert done.asked() == ["what is twelve", "what is twelve times seven"]
+    assert done.history[0] == ("user", "what is twelve times seven")
+
+
+def test_a_greeting_is_said_first() -> None:
+    done = talk(Dialogue(greeting="Hello there."), Waits(3000), *QUESTION, answer="Hello there.")
+
+    assert done.prompts[0].say == "Hello there."
+    assert done.history == [
+        ("assistant", "Hello there."), ("user", "what time is it"), ("assistant", "Hello there."),
+    ]  # fmt: skip
+
+
+def test_the_session_ends_after_the_idle_timeout() -> None:
+    done = talk(Dialogue(idle_timeout=5 * SECOND), *QUESTION, Waits(600_000))
+
+    assert "nobody spoke for 5 s (dialogue.idle_timeout)" in done.session.said
+    assert done.ms(done.session.trace._now()) < 20_000
+
+
+def test_each_final_transcript_is_a_turn_where_the_transcript_ends_it() -> None:
+    done = talk(Dialogue(end="transcript"), *QUESTION)
+
+    assert done.asked() == ["what time is it"]
+    assert done.ms(done.session.trace.commits[1][0]) < 960 + 200
+
+
+def test_the_system_prompt_may_be_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "system.txt"
+    file.write_text("Be brief.\n")
+    done = talk(Dialogue(system=f"file:{file}", language="German"), *QUESTION)
+
+    assert done.prompts[0].messages[0] == ("system", "Be brief. Always answer in German.")
+
+
+def test_a_missing_system_prompt_is_a_clear_error() -> None:
+    with pytest.raises(NodeFailed, match=r"can't read the system prompt nothere.txt: No such file"):
+        talk(Dialogue(system="file:nothere.txt"), *QUESTION)
