@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from flowgraph.document import suggest
+from flowgraph.document import close
 from flowgraph.errors import FlowError
 from flowgraph.node import Node, ports
 
@@ -84,7 +84,7 @@ def _from_entry_point(name: str, types: Mapping[str, type[Node]]) -> object:
     points = _entry_points()
     if name in points and points[name] != name and _PYTHON_PATH.fullmatch(points[name]):
         return find(points[name])
-    hint = suggest(name, [*types, *built_in(), *points], what="types")
+    hint = close(name, [*types, *built_in(), *points]) or "`flow nodes` lists the types"
     if "." in name:
         hint = f"a class of your own is `type: package.module:ClassName`; {hint}"
     raise UnusableType(f"there is no node type '{name[:80]}'", hint=hint)

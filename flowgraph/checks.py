@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import networkx as nx
 
-from flowgraph.document import Spot
+from flowgraph.document import Spot, listed
 from flowgraph.draft import Draft
 from flowgraph.frame import End
 from flowgraph.node import Node, ports
@@ -72,9 +72,9 @@ def _owner(draft: Draft) -> str | None:
 
 
 def _connected(draft: Draft) -> None:
-    fed = {link.target for link in draft.links if link.options.get("feedback") is not True}
-    touched = {name for link in draft.links for name in (link.source, link.target)}
-    taken = {link.source for link in draft.links}
+    fed = {link.target for link in draft.links if link.options.get("feedback") is not True} | draft.mentioned
+    touched = {name for link in draft.links for name in (link.source, link.target)} | draft.mentioned
+    taken = {link.source for link in draft.links} | draft.mentioned
     for name, spec in draft.nodes.items():
         declared = ports(spec.cls)
         if name not in touched:
@@ -87,7 +87,11 @@ def _connected(draft: Draft) -> None:
             continue
         arriving = [kind for edge in draft.edges if edge.target == name for kind in edge.types]
         for needed in spec.cls.needs:
-            if name in fed and _all_known(draft, name) and not any(issubclass(kind, needed) for kind in arriving):
+            if (
+                name not in draft.mentioned
+                and _all_known(draft, name)
+                and not any(issubclass(kind, needed) for kind in arriving)
+            ):
                 draft.report(
                     _name_of(name),
                     f"nothing feeds '{name}' the {needed.__name__} that it needs",
@@ -114,7 +118,7 @@ def _feeding(draft: Draft, cls: type[Node]) -> str:
         return "connect it with an edge, or remove it"
     makers = [name for name, spec in draft.nodes.items() if spec.cls is not cls and _yields(spec.cls, inputs)]
     takes = " | ".join(kind.__name__ for kind in inputs)
-    return f"it takes {takes}" + (f", which {' and '.join(repr(m) for m in makers[:3])} can give" if makers else "")
+    return f"it takes {takes}" + (f", which {listed(repr(m) for m in makers[:3])} can give" if makers else "")
 
 
 def _yields(cls: type[Node], wanted: tuple[type, ...]) -> bool:
@@ -123,7 +127,7 @@ def _yields(cls: type[Node], wanted: tuple[type, ...]) -> bool:
 
 def _yielding(draft: Draft, needed: type) -> str:
     makers = [f"'{name}'" for name, spec in draft.nodes.items() if _yields(spec.cls, (needed,))]
-    return f"{' and '.join(makers)} can give it: add an edge" if makers else "add a node that yields it"
+    return f"{listed(makers)} can give it: add an edge" if makers else "add a node that yields it"
 
 
 def _cycles(draft: Draft) -> None:

@@ -140,8 +140,10 @@ class Document:
         mark = self.marks.get(path)
         if any(isinstance(part, str) and SECRET_NAME.fullmatch(part) for part in path[-1:]):
             return "something else"
+        value = self.value(path)
+        if mark is not None and isinstance(value, int | float) and mark.written:
+            return mark.written[:60]
         if mark is None or mark.written is None:
-            value = self.value(path)
             return "a map" if isinstance(value, dict) else "a list" if isinstance(value, list) else "nothing"
         text = mark.written
         return quoted(text) if text else "nothing"
@@ -197,15 +199,23 @@ def quoted(text: str, most: int = 60) -> str:
     return f"'{text}'" if len(text) <= most else f"'{text[:most]}…'"
 
 
+def listed(names: Iterable[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    words = list(names)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else ""
+
+
 def suggest(name: str, known: Iterable[str], *, what: str = "known") -> str:
     """`did you mean 'x'?`, or what there is."""
     names = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if not close:
-        close = [other for other in names if other.lower().replace("-", "_") == name.lower().replace("-", "_")][:1]
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return f"{what}: {', '.join(names)}" if names else ""
+    return close(name, names) or (f"{what}: {', '.join(names)}" if names else "")
+
+
+def close(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?`, or "" where nothing is close."""
+    same = {other.lower().replace("-", "_"): other for other in known}
+    found = difflib.get_close_matches(name.lower().replace("-", "_"), same, n=1, cutoff=0.6)
+    return f"did you mean '{same[found[0]]}'?" if found else ""
 
 
 @dataclasses.dataclass(slots=True)
@@ -230,14 +240,14 @@ def parse(text: str, file: str, environ: Mapping[str, str]) -> Document:
         message = f"this isn't a text file: it holds the character U+{ord(odd[0]):04X}"
         raise GraphError([Problem(message, "a graph is a YAML file in UTF-8", file, line, 0)])
     source = Source(file, tuple(_LINE_BREAK.split(text)))
-    document = Document({}, {(): Mark(source, Span(1, 1), Span(1, 1))}, [], [file])
+    document = Document({}, {(): Mark(source, Span(), Span())}, [], [file])
     root = compose(text, source, document.problems)
     if root is None or root.text == "":
         raise GraphError([*document.problems, Problem("the file is empty", "it needs `nodes:` and `edges:`", file)])
     if root.pairs is None:
         message = "expected a map with `nodes:` and `edges:`, found " + ("a list" if root.text is None else "text")
         raise GraphError([*document.problems, source.problem(root.span, message)])
-    Reader(document, source, environ).read(root, (), Span(1, 1))
+    Reader(document, source, environ).read(root, (), Span())
     return document
 
 
@@ -344,15 +354,17 @@ def _syntax_problem(error: yaml.YAMLError, source: Source) -> Problem:
         if at == "\t":
             return source.problem(span, "a tab, where YAML takes only spaces", "indent with spaces")
         return source.problem(span, f"a value can't begin with '{at}'", "put it in quotes")
-    for words, (message, hint) in _SYNTAX.items():
-        if words not in said:
-            continue
-        if "\t" in line[: len(line) - len(line.lstrip())]:
-            tab = Span(span.line, line.index("\t") + 1)
-            return source.problem(tab, "a tab, where YAML takes only spaces", "indent with spaces")
-        return source.problem(span, message, hint)
-    context = f" ({error.context})" if error.context else ""
-    return source.problem(span, f"this isn't YAML: {said}{context}")
+    message, hint = next((ours for words, ours in _SYNTAX.items() if words in said), (f"this isn't YAML: {said}", ""))
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        tab = Span(span.line, line.index("\t") + 1)
+        return source.problem(tab, "a tab, where YAML takes only spaces", "indent with spaces")
+    if "flow" in str(error.context):  # inside braces or brackets
+        opened = error.context_mark.line + 1 if error.context_mark is not None else span.line
+        if "${" in line:
+            hint = 'inside braces and brackets a variable needs quotes: "${VAR}"'
+        elif opened < span.line:
+            hint = f"what is opened on line {opened} isn't closed"
+    return source.problem(span, message, hint)
 
 
 class Reader:
@@ -373,7 +385,8 @@ class Reader:
             )
             message = f"{what} once aliases are written out"
             raise GraphError([self._source.problem(piece.span, message, "a graph is a short text file")])
-        self._document.marks[path] = Mark(self._source, key, piece.span, piece.text, piece.inside)
+        if path:
+            self._document.marks[path] = Mark(self._source, key, piece.span, piece.text, piece.inside)
         if piece.text is not None:
             text = self._expand(piece)
             if text != piece.text:  # the columns no longer correspond

@@ -8,22 +8,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flowgraph import catalog
-from flowgraph.document import DataPath, Document, Spot, quoted, suggest
-from flowgraph.edges import NAME, Link, Types, carried, chosen, effective_outputs, links
+from flowgraph.document import DataPath, Document, Spot, close, listed, quoted, suggest
+from flowgraph.edges import NAME, Link
 from flowgraph.errors import Problem
-from flowgraph.node import Node, OnError, port_name, ports, service_options
+from flowgraph.node import Node, OnError, service_options
 from flowgraph.options import wrong_options
-from flowgraph.specs import Edge, NodeSpec, Overflow, ServiceSpec
-from flowgraph.units import SECOND, parse_duration
+from flowgraph.specs import Edge, NodeSpec, ServiceSpec
+from flowgraph.units import parse_duration
 
 SECTIONS = ("name", "description", "extends", "services", "nodes", "edges", "budget")
-FRAMES = 64
-"""Default capacity of an edge."""
-SOUND_NS = 5 * SECOND
-"""Default capacity of an edge that carries sound: long enough for a hiccup of the network, short enough to notice."""
-SHORTEST_NS = 1_000_000
-"""An edge bounded in time holds at most as many frames as if each lasted 1 ms."""
-_LONGEST_NS = 600 * SECOND
 _BUDGET = re.compile(r"first_audio_p[0-9]{2}")
 
 
@@ -40,6 +33,8 @@ class Draft:
         self.instances: dict[str, Node] = {}
         """One instance of each node whose options are right, to ask what only it knows."""
         self.services: dict[str, ServiceSpec] = {}
+        self.mentioned: set[str] = set()
+        """Names in edges that can't be read or lead nowhere: whatever they meant, these nodes aren't forgotten."""
         self.links: list[Link] = []
         """Every edge between declared nodes, also where no type fits."""
         self.edges: list[Edge] = []
@@ -48,8 +43,6 @@ class Draft:
         self._sections()
         self._nodes(types)
         self._services()
-        self._links()
-        self._edges()
         self._budget()
 
     def report(self, spot: Spot | DataPath, message: str, hint: str = "") -> None:
@@ -103,7 +96,9 @@ class Draft:
                 self.report(spot, f"a node can't be called '{name}'", "`--set` could not tell it from the section")
             elif not isinstance(entry, dict):
                 found = self.document.found((section, name))
-                self.report(spot, f"'{name}': expected a map, found {found}", f"for example: {example}")
+                typed = section == "nodes" and isinstance(entry, str) and NAME.fullmatch(entry)
+                hint = f"{name}: {{type: {entry}}}" if typed else f"for example: {example}"
+                self.report(spot, f"'{name}': expected a map, found {found}", hint)
             else:
                 yield name, entry
 
@@ -111,6 +106,8 @@ class Draft:
 
     def _nodes(self, types: Mapping[str, type[Node]]) -> None:
         if not self.document.data.get("nodes"):
+            if self.document.problems and "nodes" in self.document.data:
+                return
             self.report(Spot(("nodes",), key=True), "there are no nodes", "for example: nodes: {mic: {type: mic}}")
             return
         for name, entry in self._entries("nodes", "vad: {type: vad}"):
@@ -129,11 +126,9 @@ class Draft:
         path = ("nodes", name)
         kind = entry.get("type")
         if kind is None:
-            hint = (
-                f"{name}: {{type: {name}}}"
-                if name in self._known(types)
-                else suggest(name, self._known(types), what="types")
-            )
+            types_there = self._known(types)
+            hint = f"{name}: {{type: {name}}}" if name in types_there else close(name, types_there)
+            hint = hint or "`flow nodes` lists the types"
             self.report(Spot(path, key=True), f"'{name}' has no type", hint)
             return None
         if not isinstance(kind, str):
@@ -186,7 +181,10 @@ class Draft:
             return
         self.instances[spec.name] = node
         for problem in problems:
-            self.report(spot, f"{spec.name}: {self.document.as_written(problem)}")
+            first = (*spot.path, problem.partition(" ")[0].strip("`',:."))
+            self.report(
+                first if first in self.document.marks else spot, f"{spec.name}: {self.document.as_written(problem)}"
+            )
 
     # -- services -------------------------------------------------------------------------------------------------------
 
@@ -271,11 +269,11 @@ class Draft:
             good = False
         if good:
             return str(url)
-        close = isinstance(url, str) and suggest(url, ["embedded"]).startswith("did you mean")
+        near = close(url, ["embedded"]) if isinstance(url, str) else ""
         self.report(
             here,
             f"{name}.url: expected 'embedded' or a URL, found {self.document.found(here)}",
-            "did you mean 'embedded'?" if close else hint,
+            near or hint,
         )
         return ""
 
@@ -285,170 +283,10 @@ class Draft:
             message = f"the service '{name}' would start two servers: {' and '.join(modules)}"
             self.report(here, message, "declare one service for each")
         elif not modules and name in users:
-            who = " and ".join(f"'{user}'" for user in users[name])
+            who = listed(f"'{user}'" for user in users[name])
             self.report(
                 here, f"{who} brings no server of its own: '{name}' can't be embedded", "give the URL of a server"
             )
-
-    # -- edges ----------------------------------------------------------------------------------------------------------
-
-    def _links(self) -> None:
-        for link in links(self.document, self.problems):
-            fine = True
-            for name, spot in ((link.source, link.source_spot), (link.target, link.target_spot)):
-                if name not in self.declared:
-                    fine = False
-                    self.report(spot, f"there is no node '{name}'", suggest(name, sorted(self.declared), what="nodes"))
-            if fine and link.source == link.target:
-                fine = False
-                self.report(
-                    link.target_spot, f"an edge from '{link.source}' to itself", "keep the state inside the node"
-                )
-            if fine:
-                self.links.append(link)
-
-    def _edges(self) -> None:
-        known = {name: ports(spec.cls) for name, spec in self.nodes.items()}
-        outputs = effective_outputs(known, self.links)
-        seen: dict[tuple[str, str], list[tuple[Link, Types]]] = {}
-        for link in self.links:
-            types: Types = ()
-            if link.source in known and link.target in known:
-                found = self._types(link, known[link.source].outputs, outputs[link.source], known[link.target].inputs)
-                if found is None:
-                    continue
-                types = found
-            earlier = seen.setdefault((link.source, link.target), [])
-            twin = next(
-                (other for other, others in earlier if not types or not others or set(types) & set(others)), None
-            )
-            earlier.append((link, types))
-            if twin is not None:
-                line = self.document.place(twin.source_spot).rpartition(":")[0]
-                both = ", ".join(kind.__name__ for kind in types)
-                again = f" (both carry {both})" if both and (link.port or twin.port) else ""
-                self.report(link.source_spot, f"the edge {link.label} is there already{again}", f"see {line}")
-            elif types:
-                self._edge(link, types)
-
-    def _types(self, link: Link, declared: Types, effective: Types, inputs: Types) -> Types | None:
-        types = chosen(link.port, declared, effective)
-        if types is None:
-            names = [port_name(kind) for kind in dict.fromkeys([*declared, *effective])]
-            hint = suggest(link.port, names, what=f"'{link.source}' yields")
-            self.report(
-                link.port_spot,
-                f"'{link.source}' has no output '{link.port}'",
-                hint or f"'{link.source}' yields nothing",
-            )
-            return None
-        found = carried(types, inputs)
-        if found:
-            return found
-        takes = " | ".join(kind.__name__ for kind in inputs) or "nothing"
-        yields = " | ".join(kind.__name__ for kind in types) or "nothing"
-        hint = f"'{link.source}' yields {yields}; '{link.target}' takes {takes}"
-        self.report(
-            link.target_spot,
-            f"'{link.target}' takes nothing that '{link.source}' yields{' there' if link.port else ''}",
-            hint,
-        )
-        return None
-
-    def _edge(self, link: Link, types: Types) -> None:
-        plans = [kind for kind in types if kind.is_plan]
-        frames, ns = self._capacity(link, types)
-        edge = Edge(
-            source=link.source,
-            target=link.target,
-            types=types,
-            capacity=frames,
-            capacity_ns=ns,
-            overflow=self._overflow(link, bool(plans)),
-            hold=self._hold(link, bool(plans)),
-            feedback=self._feedback(link),
-            place=self.document.place(link.source_spot),
-        )
-        self.edges.append(edge)
-        self.spots[edge] = link
-
-    def _capacity(self, link: Link, types: Types) -> tuple[int, int]:
-        sound = [kind for kind in types if _lasts(kind)]
-        value = link.options.get("capacity")
-        spot = link.option_spot("capacity")
-        if value is None:
-            ns = SOUND_NS if sound else 0
-            return (max(FRAMES, ns // SHORTEST_NS), ns)
-        expected = f"capacity: expected a number of frames from 1 to 100000, or for sound a duration such as 2s, found {self.document.found(spot.path)}"
-        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100_000:
-            return value, 0
-        try:
-            ns = parse_duration(value) if isinstance(value, str) else 0
-        except (ValueError, OverflowError):
-            ns = 0
-        if not 0 < ns <= _LONGEST_NS:
-            self.report(spot, expected, "at most 10min" if ns else "")
-        elif not sound:
-            names = " | ".join(kind.__name__ for kind in types)
-            self.report(
-                spot,
-                f"capacity: {link.label} carries {names}, which has no duration",
-                f"give a number of frames: capacity: {FRAMES}",
-            )
-        return max(1, ns // SHORTEST_NS), ns
-
-    def _overflow(self, link: Link, plans: bool) -> Overflow:
-        value = link.options.get("overflow")
-        spot = link.option_spot("overflow")
-        feedback = link.options.get("feedback") is True
-        live = self.nodes[link.source].cls.live
-        if value is None:
-            return "fail" if feedback else "drop_oldest" if live and not plans else "block"
-        if value not in ("block", "drop_oldest", "fail"):
-            self.report(spot, f"overflow: expected block, drop_oldest or fail, found {self.document.found(spot.path)}")
-        elif feedback and value == "block":
-            self.report(
-                spot,
-                "overflow: a feedback edge never blocks, or the cycle could stand still",
-                "overflow: fail, or drop_oldest",
-            )
-        elif plans and not feedback and value != "block":
-            self.report(
-                spot,
-                "overflow: an edge that carries Plans only blocks: an answer with holes is no answer",
-                "remove `overflow`",
-            )
-        elif plans and feedback and value == "drop_oldest":
-            self.report(spot, "overflow: a Plan is never dropped: an answer with holes is no answer", "overflow: fail")
-        elif live and not feedback and not plans and value == "block":
-            hint = "say what to lose: overflow: drop_oldest, or fail"
-            self.report(spot, f"overflow: '{link.source}' is live and can't wait, so its edge can't block", hint)
-        else:
-            return value  # type: ignore[no-any-return]
-        return "block"
-
-    def _hold(self, link: Link, plans: bool) -> bool:
-        value = link.options.get("hold")
-        spot = link.option_spot("hold")
-        if value is None:
-            return False
-        if value != "commit":
-            self.report(spot, f"hold: expected commit, found {self.document.found(spot.path)}")
-            return False
-        if not plans:
-            hint = "hold the edge that carries the answer"
-            self.report(spot, f"hold: {link.label} carries no Plan, so there is nothing to hold", hint)
-        elif link.options.get("feedback") is True:
-            self.report(spot, "hold: a feedback edge never blocks, so it can't hold", "remove one of the two")
-        return True
-
-    def _feedback(self, link: Link) -> bool:
-        value = link.options.get("feedback", False)
-        if not isinstance(value, bool):
-            spot = link.option_spot("feedback")
-            self.report(spot, f"feedback: expected true or false, found {self.document.found(spot.path)}")
-            return False
-        return value
 
     # -- budget ---------------------------------------------------------------------------------------------------------
 
@@ -480,10 +318,3 @@ class Draft:
                 self.report(
                     path, f"budget.{name}: expected a duration such as 700ms, found {self.document.found(path)}", hint
                 )
-
-
-def _lasts(kind: type[Any]) -> bool:
-    """Does a frame of this type cover time?"""
-    from flowgraph.frame import Frame
-
-    return kind.duration_ns is not Frame.duration_ns

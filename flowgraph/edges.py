@@ -23,7 +23,7 @@ from flowgraph.node import Ports, port_name
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _END = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)(?:\.([A-Za-z0-9_]+))?")
 _OPTIONS = ("from", "to", "capacity", "overflow", "hold", "feedback")
-_ARROWS = re.compile(r"-->|=>|→|>>|<-|-\s+>|[>,]")
+_ARROWS = re.compile(r"-->|=>|→|>>|<-|-\s+>|(?<!-)>")
 
 Types = tuple[type[Frame], ...]
 
@@ -55,12 +55,10 @@ class Link:
 def links(document: Document, problems: list[Problem]) -> Iterator[Link]:
     """Every edge of `edges:`. What isn't an edge goes to `problems`."""
     written = document.value(("edges",))
-    if written is None or not isinstance(written, list) or not written:
-        found = f"expected a list, found {document.found(('edges',))}" if written else "there are no edges"
+    if not isinstance(written, list) or not written:
+        found = f"edges: expected a list, found {document.found(('edges',))}" if written else "there are no edges"
         problems.append(
-            document.problem(
-                Spot(("edges",), key=written is None or written == []), found, "for example: edges: [mic -> speaker]"
-            )
+            document.problem(Spot(("edges",), key=not written), found, "for example: edges: [mic -> speaker]")
         )
         return
     for index, item in enumerate(written):
@@ -85,7 +83,11 @@ def _chain(document: Document, path: DataPath, text: str, problems: list[Problem
         if match is None:
             spot = Spot(path, offset=offset, width=max(1, len(name)))
             message = f"expected the name of a node, found {quoted(name)}" if name else "a node's name is missing here"
-            hint = "write a -> b" if _ARROWS.search(name) or not name else "a name has letters, digits, '_' and '-'"
+            hint = "a name has letters, digits, '_' and '-', and begins with a letter"
+            if name[:1] in ("[", "{") or "," in name:
+                hint = "one edge each: several consumers are several edges"
+            elif not name or _ARROWS.search(text):
+                hint = "an arrow is written ->, with a name on either side"
             problems.append(document.problem(spot, message, hint))
             return
         port_at = offset + len(match[1]) + 1

@@ -18,6 +18,7 @@ from flowgraph.draft import Draft
 from flowgraph.node import Node
 from flowgraph.specs import Edge, NodeSpec, Overflow, ServiceSpec
 from flowgraph.variants import extended, read, settle
+from flowgraph.wiring import wire
 
 __all__ = ["Edge", "Graph", "NodeSpec", "Overflow", "ServiceSpec"]
 
@@ -87,6 +88,7 @@ class Graph:
     ) -> Self:
         settle(document, settings, environ)
         draft = Draft(document, types or {})
+        wire(draft)
         owner = check(draft)
         name, description = draft.text("name", name), draft.text("description", "")
         document.raise_problems(draft.problems)

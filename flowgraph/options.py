@@ -15,9 +15,11 @@ from pydantic.fields import FieldInfo
 
 from flowgraph.document import listed, suggest
 from flowgraph.node import Node, _ServiceMarker
-from flowgraph.units import FROM_FILE, format_duration, parse_duration, parse_size
+from flowgraph.units import FROM_FILE, Duration, format_duration, parse_size
 
 _INNER = {"string": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "dict": "a map"}
+
+_DURATION = typing.get_args(Duration)[1].func
 
 Loc = tuple[str | int, ...]
 
@@ -64,7 +66,7 @@ def describe(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
     if origin is Literal:
         return listed((_literal(value) for value in args), "or")
     parsers = {m.func for m in metadata if isinstance(m, BeforeValidator)}
-    if parse_duration in parsers:
+    if _DURATION in parsers:
         return "a duration such as 400ms" if not _range(metadata) else f"a duration {_range(metadata, format_duration)}"
     if parse_size in parsers:
         return "a size such as 64KiB"

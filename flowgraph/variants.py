@@ -23,6 +23,7 @@ from flowgraph.document import (
     Reader,
     Source,
     Span,
+    close,
     compose,
     masked,
     parse,
@@ -102,7 +103,8 @@ def extended(document: Document, path: Path, environ: Mapping[str, str]) -> Docu
             found = top.found(("extends",))
             wrong = (f"extends: expected a file name, found {found}", "")
             if isinstance(name, str):
-                wrong = (f"extends: there is no file {found}", suggest(name, [*there, *bundled()], what="there are"))
+                hint = close(name, there) or suggest(name.removesuffix(".yaml"), bundled(), what="Flowgraph's own are")
+                wrong = (f"extends: there is no file {found}", hint)
         elif base.resolve() in seen:
             circle = [file.name for file in (*seen[seen.index(base.resolve()) :], base)]
             wrong = (f"extends: files that extend each other: {' -> '.join(circle)}", "one of them must stand alone")
@@ -181,13 +183,13 @@ def _settle(document: Document, setting: str, environ: Mapping[str, str]) -> Non
         path = ("nodes", *parts)
     if parts[0] == "edges":
         return report("edges can't be set here", "write a file with `extends:` and its own `edges:`")
-    if not equals or not all(parts) or len(path) < {"nodes": 3, "services": 3, "budget": 2}.get(parts[0], 1):
+    if not equals or not all(parts) or len(path) < {"nodes": 3, "services": 3, "budget": 2}.get(str(path[0]), 1):
         return report("expected node.option=value", "for example --set vad.threshold=0.6")
     if path[0] in ("nodes", "services"):
         entries = document.value(path[:1])
         names = list(entries) if isinstance(entries, dict) else []
         if path[1] not in names:
-            return report(f"there is no {path[0][:-1]} {quoted(parts[-2])}", suggest(str(path[1]), names))
+            return report(f"there is no {path[0][:-1]} {quoted(str(path[1]))}", suggest(str(path[1]), names))
         if not isinstance(entries[path[1]], dict):
             return None  # that is reported already
     try:

@@ -52,6 +52,15 @@ class WsStt(Node):
         yield Transcript("")
 
 
+class CloudStt(Node):
+    """Uses a service and brings no server of its own."""
+
+    service: ServiceName = "stt"
+
+    async def process(self, frame: Audio) -> AsyncIterator[Transcript]:
+        yield Transcript("")
+
+
 class Dialogue(Node):
     owns_turn: ClassVar[bool] = True
     needs: ClassVar[tuple[type[Frame], ...]] = (Transcript,)
@@ -172,6 +181,7 @@ TYPES: dict[str, type[Node]] = {
     "mic": Mic,
     "vad": Vad,
     "ws_stt": WsStt,
+    "cloud_stt": CloudStt,
     "dialogue": Dialogue,
     "llm_stream": LlmStream,
     "sentence_split": SentenceSplit,
