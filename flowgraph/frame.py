@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
@@ -60,9 +59,9 @@ class Frame:
 
     def restamped(self, **stamps: Any) -> Self:
         """A copy that differs in its stamps only (the engine's: what was lost differs from edge to edge)."""
-        twin = copy.copy(self)
-        for name, value in stamps.items():
-            object.__setattr__(twin, name, value)
+        twin = object.__new__(type(self))
+        for field in dataclasses.fields(self):
+            object.__setattr__(twin, field.name, stamps.get(field.name, getattr(self, field.name)))
         return twin
 
     def fields(self) -> Iterator[tuple[str, Any]]:

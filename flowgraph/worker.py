@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from flowgraph.errors import FlowError, NodeFailed
 from flowgraph.frame import End, Failure, Frame
+from flowgraph.lanes import Lanes
 from flowgraph.node import Node, parallel_of
 from flowgraph.taps import BULK, NOTE, STAMP, Tap
 from flowgraph.units import MS, SECOND
@@ -34,8 +35,6 @@ RESTART_WINDOW_NS = 30 * SECOND
 FIRST_BACK_OFF_S = 0.1
 FRAMES_A_SLICE = 32
 """So many frames may pass a plain `process` before the loop gets its turn."""
-LANE_FRAMES = 64
-"""So many outputs of a frame may wait for the frame before it, in a node with `parallel`."""
 
 _EXHAUSTED = object()
 
@@ -99,8 +98,7 @@ class Worker:
         self._detached: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
         self._threads: ThreadPoolExecutor | None = None
-        self._lanes: deque[_Lane] = deque()
-        self._lane_news = asyncio.Event()
+        self._lanes: Lanes | None = None
         if not self._is_owner:
             turn.on_advance(self._interrupt)
 
@@ -121,7 +119,7 @@ class Worker:
                 else:
                     return
         finally:
-            for task in (self._consumer, self._producer, *self._detached, *(lane.task for lane in self._lanes)):
+            for task in (self._consumer, self._producer, *self._detached):
                 if task is not None and not task.done():
                     task.cancel()
             if self._threads is not None:
@@ -194,8 +192,19 @@ class Worker:
     # -- process -------------------------------------------------------------------------------------------------------
 
     async def _consume(self, process: Callable[[Any], Any]) -> None:
-        if parallel_of(self.node) > 1:
-            await self._consume_parallel(process)
+        most = parallel_of(self.node)
+        if most > 1:
+            self._lanes = Lanes(
+                self.name,
+                most,
+                inbox=self.inbox,
+                emit=self._emit,
+                failed=self._failed,
+                worthless=self._worthless,
+                overdue=self._detach,
+                clean_up_s=CLEAN_UP_NS / SECOND,
+            )
+            await self._lanes.consume(process, self._flush)
         else:
             await self._consume_serial(process)
         if asyncio.current_task() is self._consumer:
@@ -304,64 +313,6 @@ class Worker:
             if close is not None:
                 await in_thread(close)
 
-    # -- parallel ------------------------------------------------------------------------------------------------------
-
-    async def _consume_parallel(self, process: Callable[[Any], Any]) -> None:
-        """Let up to n frames overlap; outputs leave in the order of the inputs."""
-        loop = asyncio.get_running_loop()
-        most = parallel_of(self.node)
-        emitter = loop.create_task(self._emit_lanes(), name=f"{self.name}.lanes")
-        emitter.add_done_callback(lambda _: self.inbox.wake())
-        try:
-            while True:
-                if emitter.done():
-                    emitter.result()
-                if self._flush_due:
-                    self._flush()
-                frame = self.inbox.poll() if len(self._lanes) < most else None
-                if frame is None:
-                    if self.inbox.ended and not self._lanes:
-                        return
-                    await self.inbox.wait()
-                    continue
-                if frame.is_plan and frame.turn <= self._refused:
-                    continue
-                lane = _Lane(frame, self._lane_news)
-                lane.task = loop.create_task(lane.fill(process), name=f"{self.name}.process")
-                self._lanes.append(lane)
-                self._lane_news.set()
-        finally:
-            emitter.cancel()
-            for lane in self._lanes:
-                lane.task.cancel()
-            await asyncio.wait([emitter, *(lane.task for lane in self._lanes)], timeout=CLEAN_UP_NS / SECOND)
-
-    async def _emit_lanes(self) -> None:
-        while True:
-            while not self._lanes:
-                self._lane_news.clear()
-                await self._lane_news.wait()
-            lane = self._lanes[0]
-            stale = lane.frame.is_plan and (lane.frame.turn < self._turn.number or lane.frame.turn <= self._refused)
-            if lane.outputs and not stale:
-                output = lane.outputs.popleft()
-                lane.room.set()
-                await self._emit(output, lane.frame)
-            elif lane.task.done() or stale:
-                self._lanes.popleft()
-                if not lane.task.done():
-                    lane.task.cancel()
-                    self._detached.add(lane.task)
-                    lane.task.add_done_callback(self._detached.discard)
-                elif not lane.task.cancelled() and (error := lane.task.exception()) is not None and not stale:
-                    if not isinstance(error, Exception):
-                        raise error
-                    self._failed(error, lane.frame)
-                self.inbox.wake()
-            else:
-                self._lane_news.clear()
-                await self._lane_news.wait()
-
     # -- run -----------------------------------------------------------------------------------------------------------
 
     async def _produce(self, run: Callable[[], AsyncIterator[Frame]]) -> None:
@@ -442,11 +393,8 @@ class Worker:
             self._interrupted = True
             task.cancel()
             asyncio.get_running_loop().call_later(CLEAN_UP_NS / SECOND, self._overdue, task, frame)
-        for lane in self._lanes:
-            if lane.frame.is_plan and lane.frame.turn < number and lane.task is not None and not lane.task.done():
-                lane.task.cancel()
-                asyncio.get_running_loop().call_later(CLEAN_UP_NS / SECOND, self._overdue_lane, lane)
-        self._lane_news.set()
+        if self._lanes is not None:
+            self._lanes.interrupt()
         self.inbox.wake()
 
     def _absorb(self, task: asyncio.Task[None] | None) -> bool:
@@ -459,24 +407,28 @@ class Worker:
     def _overdue(self, task: asyncio.Task[None], frame: Frame | None) -> None:
         if self.current is not frame or self._consumer is not task or task.done() or self.node.blocking:
             return
-        self._note(f"clean-up after an interruption took more than {CLEAN_UP_NS // MS} ms: detached")
         self.current = None
         self._interrupted = False
-        self._detached.add(task)
-        task.add_done_callback(self._detached.discard)
+        self._detach(task)
         self._consumer = asyncio.get_running_loop().create_task(
             self._consume(self.node.process),  # type: ignore[attr-defined]
             name=f"{self.name}.process",
         )
         self._changed.set()
 
-    def _overdue_lane(self, lane: _Lane) -> None:
-        if not lane.task.done():
-            self._note(f"clean-up after an interruption took more than {CLEAN_UP_NS // MS} ms: detached")
+    def _detach(self, task: asyncio.Task[Any]) -> None:
+        self._note(f"clean-up after an interruption took more than {CLEAN_UP_NS // MS} ms: detached")
+        self._detached.add(task)
+        task.add_done_callback(self._detached.discard)
+
+    def _worthless(self, frame: Frame) -> bool:
+        """Is the frame's attempt over, or refused here since a part of it failed?"""
+        return frame.is_plan and (frame.turn < self._turn.number or frame.turn <= self._refused)
 
     def _flush(self) -> None:
-        self._flush_due = False
-        self.node.flush()
+        if self._flush_due:
+            self._flush_due = False
+            self.node.flush()
 
     # -- failure -------------------------------------------------------------------------------------------------------
 
@@ -513,45 +465,6 @@ class Worker:
 
     def _note(self, text: str) -> None:
         self._tap((self._now(), NOTE, self.index, text))
-
-
-class _Lane:
-    """One frame in process in a node with `parallel`, and what it has yielded so far."""
-
-    def __init__(self, frame: Frame, news: asyncio.Event) -> None:
-        self.frame = frame
-        self.outputs: deque[Frame] = deque()
-        self.room = asyncio.Event()
-        self.task: asyncio.Task[None]
-        self._news = news
-
-    async def fill(self, process: Callable[[Any], Any]) -> None:
-        try:
-            outputs: Any = process(self.frame)
-            if inspect.isasyncgen(outputs):
-                try:
-                    async for output in outputs:
-                        await self._add(output)
-                finally:
-                    await outputs.aclose()
-            else:
-                if inspect.iscoroutine(outputs):
-                    outputs = await outputs
-                for output in _iterable(outputs):
-                    await self._add(output)
-        finally:
-            self._news.set()
-
-    async def _add(self, output: Frame) -> None:
-        while len(self.outputs) >= LANE_FRAMES:
-            self.room.clear()
-            await self.room.wait()
-        self.outputs.append(output)
-        self._news.set()
-
-
-def _iterable(outputs: Any) -> Iterable[Frame]:
-    return () if outputs is None else outputs
 
 
 class _Routes(dict[type[Frame], "tuple[Outlet, ...]"]):

@@ -199,7 +199,7 @@ def spoken(*, commit_after: float) -> tuple[Graph, dict[str, Node]]:
 
 
 def path_of(session: Session, heard: Heard, since: int) -> list[tuple[str, str, int]]:
-    steps = session.trace.path(heard.cause_id, audible_at=heard.first_audible_at, since=since)
+    steps = session.trace.path(heard.cause_id, by=heard.source, audible_at=heard.first_audible_at, since=since)
     assert steps[0].start == since
     assert steps[-1].end == heard.first_audible_at
     assert all(a.end == b.start for a, b in zip(steps, steps[1:], strict=False))
