@@ -1,0 +1,67 @@
+# make run: set up what is needed, then talk.   make test: everything that has to be true.
+# The environment is .venv, made with pip alone; it is brought up to date when pyproject.toml or constraints.txt change.
+
+MAKEFLAGS += --no-print-directory
+GRAPH ?= graphs/optimized.yaml
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INPUTS := pyproject.toml constraints.txt
+
+.PHONY: run test lint check-types pytest bench mutants soak schema wheel-test format clean help
+
+run: $(VENV)/.installed  ## hold a spoken conversation (with the bundled caller, where there is no sound hardware)
+	@$(BIN)/flow run $(GRAPH) $(ARGS)
+
+test: lint check-types pytest  ## what CI runs: style, types, tests (under 10 minutes on two cores)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+check-types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+pytest: $(VENV)/.installed-dev
+	$(BIN)/pytest $(ARGS)
+
+bench: $(VENV)/.installed-dev  ## what the engine costs, against bare asyncio in the same run
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+mutants: $(VENV)/.installed-dev  ## break each rule of the engine in turn: the tests have to notice
+	$(BIN)/python -m tests.mutants $(ARGS)
+
+soak: $(VENV)/.installed-dev  ## the long tests
+	$(BIN)/pytest -m soak --timeout=1800 $(ARGS)
+
+schema: $(VENV)/.installed  ## write graphs/schema.json, which editors use, from the node classes
+	$(BIN)/flow schema > graphs/.schema.json && mv graphs/.schema.json graphs/schema.json
+
+wheel-test: $(VENV)/.installed-dev  ## the wheel, in a fresh environment, in an empty folder
+	sh tests/wheel.sh
+
+format: $(VENV)/.installed-dev  ## put the code into the one layout
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## remove what was built and the environment
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+$(VENV)/.python:
+	@sh .ci/make_venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.python $(INPUTS)
+	@echo "Installing (the first time takes a few minutes: torch is large) …"
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.python $(INPUTS)
+	@echo "Installing what tests need (the first time takes a few minutes) …"
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $(VENV)/.installed $@
