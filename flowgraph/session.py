@@ -29,7 +29,7 @@ from flowgraph.units import MS, SECOND
 from flowgraph.worker import Worker
 
 if TYPE_CHECKING:
-    from flowgraph.services import Services
+    from flowgraph.services import HttpService, Services
 
 F = TypeVar("F", bound=Frame)
 
@@ -139,13 +139,14 @@ class Session:
         owner = graph.owner
         self.trace = Trace(graph, now=now, path=self._trace_path)
         self.turn = Turn(owned=owner is not None, now=now, tap=self.trace.tap)
-        if self._services is None:
+        if self._services is None and graph.services:
             from flowgraph.services import Services
 
             self._services = Services(graph.services.values())
-        self._services.log = self._wire
-        self._services.failed = self._fail
-        await self._services.start()
+        if self._services is not None:
+            self._services.log = self._wire
+            self._services.failed = self._fail
+            await self._services.start()
         shared: dict[str, Any] = {}
         inboxes = {name: Inbox() for name in graph.nodes}
         channels: dict[str, list[tuple[Edge, Channel]]] = {name: [] for name in graph.nodes}
@@ -180,7 +181,7 @@ class Session:
                 place=spec.place,
                 clock=self.clock,
                 turn=self.turn,
-                http=self._services.http,
+                http=self._http,
                 wants=wanted,
                 fed=frozenset(kind for edge in graph.edges if edge.target == name for kind in edge.types),
                 shared=shared,
@@ -289,6 +290,11 @@ class Session:
         self.said.append(text)
         if self._say is not None:
             self._say(text)
+
+    def _http(self, service: str) -> HttpService:
+        if self._services is None:
+            raise FlowError(f"there is no service '{service}'", hint="declare it under `services:`")
+        return self._services.http(service)
 
     def _stop_for(self, reason: str) -> None:
         self._tell(reason)

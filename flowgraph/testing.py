@@ -57,7 +57,7 @@ def run_node(
         if feed is not None:
             feed.__dict__["_inputs"] = [*inputs, seconds] if seconds else list(inputs)
             given["feed"] = feed
-        session = Session(graph, services=services_of(services or {}), nodes=given)
+        session = Session(graph, services=services_of(services) if services else None, nodes=given)
         session.watch(Frame, lambda frame: outputs.append(frame) if frame.source == "node" else None)
         async with session:
             await session.finished()
@@ -81,7 +81,7 @@ def run_graph(
 
     async def main() -> list[Frame]:
         frames: list[Frame] = []
-        session = Session(graph, services=services_of(services or {}), nodes=dict(nodes or {}))
+        session = Session(graph, services=services_of(services) if services else None, nodes=dict(nodes or {}))
         session.watch(Frame, frames.append)
         async with session, asyncio.timeout(seconds):
             await session.finished()
