@@ -1,0 +1,161 @@
+"""The command line, `flow`. Everything heavy is imported by the command that needs it, so that `flow --help` answers at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+__all__ = ["app", "main"]
+
+
+class Commands(TyperGroup):
+    """Says what went wrong in a sentence, never with a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] in ("typer", "click"):
+                raise
+            from flowgraph.cli.console import tell_error
+
+            raise typer.Exit(tell_error(error)) from None
+
+
+app = typer.Typer(
+    name="flow",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Flowgraph: self-hosted voice assistants as graphs, that answer fast and show why.",
+)
+
+GraphName = Annotated[
+    str, typer.Argument(metavar="GRAPH", help="A YAML file, or the name of a bundled graph: optimized.")
+]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", metavar="NODE.OPTION=VALUE", help="Change an option of a node. Can be given several times."),
+]
+
+
+@app.command()
+def run(  # noqa: PLR0917 -- its parameters are the options
+    graph: GraphName,
+    settings: Settings = [],  # noqa: B006 -- typer's way of an option that may be given several times
+    source: Annotated[
+        str,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="FILE|CALLER|DEVICE",
+            help="Instead of the microphone: a WAV file, a recorded caller (YAML file, folder, or bundled name), or a device.",
+        ),
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="STEREO.wav", help="Record the user on the left, the answers on the right."
+        ),
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Write down everything that happens.")
+    ] = None,
+    text: Annotated[bool, typer.Option("--text", "-t", help="Type instead of speaking.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout, nothing else.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Details on stderr.")] = False,
+) -> None:
+    """Run a graph: talk with it until it ends, or until Ctrl-C.
+
+    Exit code: 0 fine; 1 it failed while running, or an utterance stayed unanswered or was answered with an error; 2 the graph or an
+    argument is wrong; 130 Ctrl-C.
+    """
+    from flowgraph.cli.running import Wishes, run_graph
+
+    wishes = Wishes(graph, settings, source=source, output=output, trace=trace, text=text, json=json, verbose=verbose)
+    raise typer.Exit(run_graph(wishes))
+
+
+@app.command()
+def check(
+    graphs: Annotated[list[str], typer.Argument(metavar="GRAPH…", help="YAML files, or names of bundled graphs.")],
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """Say what is wrong with graphs, without starting anything."""
+    from flowgraph.cli.looking import check_graphs
+
+    raise typer.Exit(check_graphs(graphs, settings))
+
+
+@app.command()
+def show(
+    graph: GraphName,
+    settings: Settings = [],  # noqa: B006
+    form: Annotated[
+        str, typer.Option("--format", "-f", metavar="terminal|mermaid|dot", help="How to draw it.")
+    ] = "terminal",
+) -> None:
+    """Draw a graph, with the types on its edges."""
+    from flowgraph.cli.looking import show_graph
+
+    show_graph(graph, settings, form)
+
+
+@app.command()
+def nodes(kind: Annotated[str, typer.Argument(metavar="[TYPE]", help="One type, with all about it.")] = "") -> None:
+    """List the types of nodes; or one, with its ports, options, defaults and an example."""
+    from flowgraph.cli.types import list_types, show_type
+
+    if kind:
+        show_type(kind)
+    else:
+        list_types()
+
+
+@app.command()
+def devices() -> None:
+    """List the sound devices, and what else can be used like one."""
+    from flowgraph.cli.looking import list_devices
+
+    list_devices()
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of graph files, for editors."""
+    from flowgraph.cli.looking import print_schema
+
+    print_schema()
+
+
+@app.command()
+def new(name: Annotated[str, typer.Argument(metavar="NAME", help="NAME.yaml is written into this folder.")]) -> None:
+    """Begin a graph of your own, from a template with comments."""
+    from flowgraph.cli.beginning import write_new
+
+    write_new(name)
+
+
+@app.callback(invoke_without_command=True)
+def about(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        print(f"flowgraph {version_of('flowgraph')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script. A reader that has gone away (`flow nodes | head`) is no error."""
+    try:
+        app()
+    except BrokenPipeError:
+        os._exit(141)

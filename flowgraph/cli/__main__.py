@@ -1,0 +1,5 @@
+"""`python -m flowgraph.cli` is `flow`."""
+
+from flowgraph.cli import main
+
+main()

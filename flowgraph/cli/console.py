@@ -1,0 +1,50 @@
+"""Where the commands write: results on stdout, what goes wrong on stderr."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+from rich.text import Text
+
+from flowgraph.errors import FlowError, GraphError
+
+PIPE_COLUMNS = 100
+"""Tables in a pipe or a file are this wide, unless COLUMNS says otherwise."""
+
+
+def stdout() -> Console:
+    """Made anew by each command: where `sys.stdout` leads is known then."""
+    return _console(stderr=False)
+
+
+def stderr() -> Console:
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_COLUMNS
+    return console
+
+
+def tell_error(error: Exception) -> int:
+    """Say on stderr what happened and what to do. Returns the exit code."""
+    console = stderr()
+    if isinstance(error, GraphError):
+        for problem in error.problems:
+            console.print(Text(str(problem)), soft_wrap=True)
+        count = len(error.problems)
+        console.print(f"{count} problem{'s' if count > 1 else ''}", style="bold red")
+        return error.exit_code
+    if isinstance(error, FlowError):
+        console.print(Text.assemble(("error: ", "bold red"), error.message), soft_wrap=True)
+        if error.hint:
+            console.print(Text.assemble(("  = ", "cyan"), error.hint), soft_wrap=True)
+        return error.exit_code
+    console.print(Text.assemble(("error: ", "bold red"), f"{type(error).__name__}: {error}"), soft_wrap=True)
+    console.print(
+        Text.assemble(("  = ", "cyan"), "this is a fault of Flowgraph or of a node; -v shows where"), soft_wrap=True
+    )
+    return 1
