@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from flowgraph import Field, Frame, Node
+from flowgraph.errors import FlowError
 
 
 class Printer(Node):
     """Prints one line for each frame that reaches it, of whatever type."""
 
-    format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for programs (one object a line).")
+    format: Literal["text", "json"] = Field(
+        "text", description="`text` for people, `json` for programs (one object a line)."
+    )
     file: str = Field("-", description="Where to: a path, or `-` for the standard output.")
 
     async def open(self) -> None:
         self._opened_at = self.ctx.clock.now()
-        self._out: TextIO | None = None if self.file == "-" else Path(self.file).open("w", encoding="utf-8")
+        self._out = None if self.file == "-" else _written(Path(self.file))
 
     async def close(self) -> None:
         if (out := getattr(self, "_out", None)) is not None:
@@ -38,6 +41,13 @@ class Printer(Node):
         stamps = {"id": frame.id, "cause": frame.cause_id, "at": frame.at, "turn": frame.turn, "source": frame.source}
         own = {name: _plain(value) for name, value in frame.fields()}
         return json.dumps({"type": type(frame).__name__, **stamps, "lost": frame.lost, **own}, default=repr)
+
+
+def _written(path: Path) -> TextIO:
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise FlowError(f"can't write {path}: {error.strerror}", hint="does its folder exist?") from None
 
 
 def _plain(value: Any) -> Any:

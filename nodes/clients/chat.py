@@ -1,7 +1,7 @@
-"""Follow one answer of an OpenAI-compatible `/v1/chat/completions`, event by event.
+"""Follow one answer of an OpenAI-compatible `/v1/chat/completions`, from its bytes to the text to say.
 
 Servers differ: `choices` may be empty or missing, `content` null or a list of parts, an error an object or a string in the middle of
-the stream, the last event missing. Reasoning and tool calls are not for speaking.
+the stream, the last event missing; one that can't stream sends a single JSON object. Reasoning and tool calls are not for speaking.
 """
 
 from __future__ import annotations
@@ -11,71 +11,89 @@ from typing import Any, Literal
 
 from flowgraph.errors import ServiceError
 from nodes.clients.problems import error_in, shortened
+from nodes.clients.sse import EventReader
+from nodes.text.thinking import ThoughtFilter
 
 Reason = Literal["done", "length"]
+_LOG = "see the LLM server's log"
+_WRONG_SERVICE = "is the URL that of an LLM service?"
 
 
 class ChatReply:
-    """The state of one answer."""
+    """The state of one answer. Takes bytes in any portions, gives pieces of text. Raises ServiceError."""
 
-    def __init__(self) -> None:
-        self.finish = ""
-        """The server's `finish_reason`; "" until it comes."""
+    def __init__(self, *, streamed: bool = True, strip_thinking: bool = True) -> None:
+        """`streamed`: server-sent events; else one JSON object."""
+        self.begun = False
+        """The first event has come (it may hold no text)."""
+        self.over = False
+        """Nothing more will come."""
         self.called_tools = False
-        self._over = False
+        self._finish = ""
+        self._events = EventReader() if streamed else None
+        self._whole = b""
+        self._thoughts = ThoughtFilter() if strip_thinking else None
 
     @property
     def reason(self) -> Reason:
         """Why the answer ended."""
-        return "length" if self.finish == "length" else "done"
+        return "length" if self._finish == "length" else "done"
 
-    def feed(self, event: str) -> str:
-        """The text that an event brings, often "". Raises ServiceError: the server's own, or what isn't the protocol."""
-        if event.startswith("[DONE]"):
-            self._over = True
-        if self._over:
+    def feed(self, portion: bytes) -> list[str]:
+        """The text that these bytes complete."""
+        if self._events is None:
+            self._whole += portion
+            return []
+        return self._said(self._events.feed(portion))
+
+    def end(self) -> list[str]:
+        """The bytes have ended: the text that is left. Raises ServiceError if the answer hadn't ended."""
+        texts = self._said(
+            [self._whole.decode("utf-8", errors="replace")] if self._events is None else self._events.end()
+        )
+        if not self.begun:
+            raise ServiceError("the answer is no stream of events", hint=_WRONG_SERVICE)
+        if not (self.over or self._finish):
+            raise ServiceError("the answer was cut off: its stream ended without an end", hint=_LOG)
+        if self._thoughts and (rest := self._thoughts.end()):
+            texts.append(rest)
+        return texts
+
+    def _said(self, events: list[str]) -> list[str]:
+        texts = map(self._event, events)
+        return [said for text in texts if (said := self._thoughts.feed(text) if self._thoughts else text)]
+
+    def _event(self, event: str) -> str:
+        self.begun = True
+        self.over |= event.startswith("[DONE]")
+        if self.over:
             return ""
-        return self._follow(_decoded(event))
-
-    def whole(self, body: str) -> str:
-        """The text of an answer that came in one piece, from a server that doesn't stream. Raises ServiceError."""
-        text = self._follow(_decoded(body))
-        self._over = True
-        return text
-
-    def end(self) -> None:
-        """The stream has ended. Raises ServiceError if the answer hadn't."""
-        if not (self._over or self.finish):
-            raise ServiceError("the answer was cut off: its stream ended without an end", hint="see the LLM server's log")
-
-    def _follow(self, value: Any) -> str:
+        try:
+            value = json.loads(event)
+        except (ValueError, RecursionError):
+            raise ServiceError(f"the answer isn't JSON: {shortened(event, 80)}", hint=_WRONG_SERVICE) from None
         if problem := error_in(value):
-            raise ServiceError(f"the service failed: {shortened(problem)}", hint="see the LLM server's log")
+            raise ServiceError(f"the service failed: {shortened(problem)}", hint=_LOG)
         choices = value.get("choices") if isinstance(value, dict) else None
         if not isinstance(choices, list):
             return ""
-        return "".join(self._choice(choice) for choice in choices if isinstance(choice, dict) and not choice.get("index"))
+        return "".join(
+            self._choice(choice) for choice in choices if isinstance(choice, dict) and not choice.get("index")
+        )
 
     def _choice(self, choice: dict[str, Any]) -> str:
         delta = choice.get("delta") or choice.get("message") or {}
         finish = choice.get("finish_reason") or ""
         if finish == "error":
-            raise ServiceError("the service failed in the middle of the answer", hint="see the LLM server's log")
-        self.finish = finish or self.finish
+            raise ServiceError("the service failed in the middle of the answer", hint=_LOG)
+        self._finish = finish or self._finish
         self.called_tools |= bool(delta.get("tool_calls")) or finish == "tool_calls"
         return _content(delta.get("content")) or _content(delta.get("refusal"))
 
 
 def _content(content: Any) -> str:
     if isinstance(content, list):
-        return "".join(part.get("text") or "" for part in content if isinstance(part, dict) and part.get("type") == "text")
+        return "".join(
+            part.get("text") or "" for part in content if isinstance(part, dict) and part.get("type") == "text"
+        )
     return content if isinstance(content, str) else ""
-
-
-def _decoded(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise ServiceError(
-            f"the service answers with something that isn't JSON: {shortened(text, 80)}", hint="is the URL that of an LLM service?"
-        ) from None

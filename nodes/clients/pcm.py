@@ -9,7 +9,10 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
+
+from flowgraph.errors import ServiceError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,19 +27,43 @@ HOLD_MS = 600
 
 
 class SampleReader:
-    """s16le bytes to float32 samples in [-1, 1)."""
+    """s16le mono bytes to float32 samples in [-1, 1). Also takes a WAV stream, whose sizes nobody can know and nobody reads."""
 
-    def __init__(self) -> None:
-        self._odd = b""
+    def __init__(self, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+        """The rate of what comes out; a WAV header may have another."""
+        self._held = b""
+        self._begun = False
 
     def feed(self, portion: bytes) -> Samples:
-        """The samples that are complete now."""
+        """The samples that are complete now. Raises ServiceError for a WAV stream of another kind."""
         import numpy as np
 
-        data = self._odd + portion
-        whole = len(data) & ~1
-        self._odd = data[whole:]
+        data = self._held + portion
+        if not self._begun:
+            data = self._without_header(data)
+        whole = len(data) & ~1 if self._begun else 0
+        self._held = data[whole:]
         return np.frombuffer(data[:whole], dtype="<i2").astype(np.float32) / np.float32(32768)
+
+    def _without_header(self, data: bytes) -> bytes:
+        """What stands behind the header; all of it, and not begun, while that isn't known yet."""
+        if not data.startswith(b"RIFF"):
+            self._begun = not b"RIFF".startswith(data)
+            return data
+        at = 12
+        while len(data) >= at + 8:
+            name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+            if name == b"data":
+                self._begun = True
+                return data[at + 8 :]
+            if name == b"fmt " and len(data) >= at + 24:
+                kind, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", data, at + 8)
+                if kind not in (1, 0xFFFE) or channels != 1 or bits != 16:
+                    raise ServiceError(f"the sound isn't 16-bit mono, but {bits}-bit with {channels} channels")
+                self.rate_hz = rate_hz
+            at += 8 + size + (size & 1)
+        return data
 
 
 class Trimmer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from difflib import get_close_matches
 from typing import Any
 
 from flowgraph.errors import ServiceError
@@ -12,7 +13,7 @@ LONGEST = 300
 """Characters of a service's own words that a message quotes."""
 
 _HINTS = {
-    401: "set the service's key in the YAML (`key: \"${…}\"`)",
+    401: 'set the service\'s key in the YAML (`key: "${…}"`)',
     403: "the service knows the key, but doesn't allow this",
     404: "is the URL right (without /v1 at its end), and the model installed?",
     413: "the text is too long for the service",
@@ -33,14 +34,14 @@ def error_in(value: Any) -> str:
 
 
 def message_of(body: bytes | str) -> str:
-    """One short line from an error's body: JSON of any shape, HTML, or text."""
+    """One line from an error's body: JSON of any shape, HTML, or text."""
     text = body.decode("utf-8", errors="replace") if isinstance(body, bytes) else body
     try:
         text = _text(json.loads(text)) or text
     except (ValueError, RecursionError):
         title = re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL)
         text = title[1] if title else re.sub(r"<[^>]*>", " ", text)
-    return shortened(text)
+    return " ".join(text.split())
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
@@ -49,13 +50,23 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else line[: longest - 1].rstrip(" ,.;") + "…"
 
 
-def refusal(status: int, body: bytes | str, *, hint: str = "", key: str = "") -> ServiceError:
-    """The error for an HTTP answer with a status of 400 or above. `key` is blotted out should the service repeat it."""
+def refusal(who: str, status: int, body: bytes | str, *, wanted: str = "", key: str = "") -> ServiceError:
+    """The error for `who`'s HTTP answer with a status of 400 or above.
+
+    `wanted`: a model or voice that the service may not know; the closest of those that it names is suggested. `key` is blotted
+    out should the service repeat it.
+    """
     message = message_of(body)
-    if key:
-        message = message.replace(key, "…")
-    quoted = f": {message}" if message else ""
-    return ServiceError(f"the service answers {status}{quoted}", hint=hint or _HINTS.get(status, ""))
+    quoted = f": {shortened(message)}" if message else ""
+    close = _closest(wanted, message) if wanted and wanted in message else ""
+    hint = f"did you mean {close}?" if close else _HINTS.get(status, "see the server's log" if status >= 500 else "")
+    text = f"{who} answers {status}{quoted}"
+    return ServiceError(text.replace(key, "…") if key else text, hint=hint)
+
+
+def _closest(wanted: str, message: str) -> str:
+    named = dict.fromkeys(re.findall(r"\w[\w./:-]*\w", message.replace(wanted, " ")))
+    return next(iter(get_close_matches(wanted, named, n=1, cutoff=0.7)), "")
 
 
 def _text(value: Any) -> str:
@@ -66,7 +77,9 @@ def _text(value: Any) -> str:
         case dict():
             for name in ("message", "description", "msg", "detail", "error", "reason", "err_msg", "code"):
                 if value.get(name) and (text := _text(value[name])):
-                    where = ".".join(str(part) for part in value.get("loc", ()) if part != "body") if name == "msg" else ""
+                    where = (
+                        ".".join(str(part) for part in value.get("loc", ()) if part != "body") if name == "msg" else ""
+                    )
                     return f"{where}: {text}" if where else text
             return ""
         case list():

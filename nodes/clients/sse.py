@@ -1,6 +1,6 @@
 """Server-sent events from bytes in any portions, as servers really send them.
 
-Lines end with `\\n` or `\\r\\n`; the space behind the colon is optional; data may have several lines; lines that begin with a colon
+Lines end with LF or CR LF; the space behind the colon is optional; data may have several lines; lines that begin with a colon
 are signs of life. Lines are cut before they are decoded, so a character may be split between two portions.
 Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -29,7 +29,9 @@ class EventReader:
         *lines, self._held = (self._held + portion).split(b"\n")
         events = [event for line in lines for event in self._line(line)]
         if len(self._held) + self._size > LONGEST_EVENT:
-            raise ServiceError(f"an event of more than {LONGEST_EVENT >> 20} MiB", hint="is the URL that of an LLM service?")
+            raise ServiceError(
+                f"an event of more than {LONGEST_EVENT >> 20} MiB", hint="is the URL that of an LLM service?"
+            )
         return events
 
     def end(self) -> list[str]:
@@ -52,4 +54,8 @@ class EventReader:
 
 def _wrapped(error: str) -> str:
     """`error: {…}` of older llama.cpp servers as the object that all others send."""
-    return error if error.startswith('{"error"') else f'{{"error": {error if error.startswith("{") else json.dumps(error)}}}'
+    return (
+        error
+        if error.startswith('{"error"')
+        else f'{{"error": {error if error.startswith("{") else json.dumps(error)}}}'
+    )

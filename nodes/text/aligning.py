@@ -17,15 +17,13 @@ Span = tuple[str, int, int]
 _WORD = re.compile(r"\s*\S+\s*")
 
 
-def align(text: str, spoken: Sequence[Span], *, complete: bool = True) -> tuple[list[Span], str]:
+def align(text: str, spoken: Sequence[Span], *, after: int = 0, until: int | None = None) -> tuple[list[Span], str]:
     """Spans of the original's words, as far as `spoken` reaches, and the text that is left.
 
-    Times never go back. `complete=False`: more spoken words will come, so words behind the last match stay in the rest.
-    Joined, the spans' texts and the rest are `text`.
+    They begin at `after` and never go back. With `until`, the sound ends there and nothing is left; without, more spoken words
+    will come, and the words behind the last match stay. Joined, the spans' texts and the rest are `text`.
     """
     words = _WORD.findall(text)
-    if not words:
-        return [], text
     heard = [span for span in spoken if _letters(span[0])]
     matches = SequenceMatcher(None, [_letters(w) for w in words], [_letters(s[0]) for s in heard], autojunk=False)
     times: list[tuple[int, int] | None] = [None] * len(words)
@@ -33,23 +31,17 @@ def align(text: str, spoken: Sequence[Span], *, complete: bool = True) -> tuple[
         for i in range(block.size):
             _, start, end = heard[block.b + i]
             times[block.a + i] = (start, end)
-    known = len(words)
-    if not complete:
-        known = max((i + 1 for i, time in enumerate(times) if time), default=0)
-    first = heard[0][1] if heard else 0
-    last = max((end for _, _, end in heard), default=0)
-    spans = _fill(words[:known], times[:known], first, last if complete else -1)
-    return spans, "".join(words[known:])
+    known = len(words) if until is not None else max((i + 1 for i, time in enumerate(times) if time), default=0)
+    return _fill(words[:known], times[:known], after, until or 0), "".join(words[known:])
 
 
 def _letters(word: str) -> str:
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", word).casefold()))
 
 
-def _fill(words: list[str], times: list[tuple[int, int] | None], first: int, last: int) -> list[Span]:
+def _fill(words: list[str], times: list[tuple[int, int] | None], position: int, last: int) -> list[Span]:
     """Give each word a time: those without one share the gap between their neighbours by their letters."""
     spans: list[Span] = []
-    position = first
     index = 0
     while index < len(words):
         time = times[index]

@@ -33,7 +33,12 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\]\([^()\s]*\)?|\[(?![^\[\]\n]*\])"), " "),
     (re.compile(r"<(?:https?://|mailto:)[^<>\s]*>", re.IGNORECASE), ""),
     (re.compile(r"</?[A-Za-z][^<>\n]*>|<!--.*?-->", re.DOTALL), ""),
-    (re.compile(r"(?:\b[a-z][a-z0-9+.-]{1,15}://|\bwww\.)[^\s<>]*[^\s<>.,;:!?'\"”’»)\]}*_。，！？、]", re.IGNORECASE), ""),
+    (
+        re.compile(
+            r"(?:\b[a-z][a-z0-9+.-]{1,15}://|\bwww\.)[^\s<>]*[^\s<>.,;:!?'\"”’»)\]}*_。，！？、]", re.IGNORECASE
+        ),
+        "",
+    ),
     (re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://|\bmailto:", re.IGNORECASE), ""),
     # Lines: headings, quotes, bullets, tasks, rules. Numbers of lists are read.
     (re.compile(r"^[ \t]*[-*_=+|:][-*_=+|: \t]*$", re.MULTILINE), ""),

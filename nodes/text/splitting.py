@@ -29,7 +29,7 @@ WIDE_CLAUSE_MARKS = frozenset("，；：、")
 CLOSERS = frozenset("\"'”’»)]}」』）】》〉*_~")
 """What may stand between a stop and the space behind it."""
 QUOTES = frozenset("\"'”’»)]}」』）】》〉")
-OPENERS = frozenset("\"“«„*_")
+OPENERS = frozenset('"“«„*_')
 """What makes a comma wait for one more character: its closing partner belongs to the clause."""
 NEWLINES = frozenset("\n\u2028\u2029")
 LONGEST_LIST_NUMBER = 3
@@ -302,7 +302,7 @@ class Splitter:
         if self._line_start < 0:
             return False
         mark = self._text[self._line_start : at].strip(" \t*_#>-")
-        return mark.isdigit() and len(mark) <= LONGEST_LIST_NUMBER or (len(mark) == 1 and mark.isalpha())
+        return (mark.isdigit() and len(mark) <= LONGEST_LIST_NUMBER) or (len(mark) == 1 and mark.isalpha())
 
     def _next_word(self, at: int, *, whole: bool = True) -> str:
         """The word behind the spaces at `at`, or only its first character; "" where a line or the text ends first."""
