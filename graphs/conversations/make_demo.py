@@ -70,7 +70,7 @@ HEAD = f"""\
 #   estimated true if `speech` and `pauses` are a guess
 # Spans count samples from the start of the file; first and last are both included.
 name: demo
-description: A user who gives a name, asks eight things, hesitates once and interrupts a story.
+description: A user gives a name, asks six things, hesitates once, interrupts a story and says goodbye.
 voice: flite 2.2, {VOICE}
 noise_floor_dbfs: -60
 noise_seed: 1
