@@ -24,7 +24,7 @@ def check(draft: Draft) -> str | None:
     if owner is not None:
         _speculation(draft, owner)
         _interruptible(draft, owner)
-        _ends(draft)
+        _ends(draft, owner)
     _typical(draft)
     return owner
 
@@ -72,6 +72,8 @@ def _owner(draft: Draft) -> str | None:
 
 
 def _connected(draft: Draft) -> None:
+    if not draft.links and not draft.mentioned:
+        return  # there are no edges: that is the problem
     fed = {link.target for link in draft.links if link.options.get("feedback") is not True} | draft.mentioned
     touched = {name for link in draft.links for name in (link.source, link.target)} | draft.mentioned
     taken = {link.source for link in draft.links} | draft.mentioned
@@ -215,20 +217,21 @@ def _interruptible(draft: Draft, owner: str) -> None:
             )
 
 
-def _ends(draft: Draft) -> None:
-    """Whoever waits for the End of an answer must be sent it."""
+def _ends(draft: Draft, owner: str) -> None:
+    """Whoever waits for the End of the owner's answers must be sent it, or the answer never counts as over."""
+    plans = _digraph(draft.nodes, (edge for edge in draft.edges if _plans(edge)))
     for name, spec in draft.nodes.items():
-        edges = [edge for edge in draft.edges if edge.target == name and _plans(edge)]
-        if not edges or not any(issubclass(kind, End) for kind in ports(spec.cls).inputs):
+        if End not in ports(spec.cls).inputs or not _all_known(draft, name):
             continue
-        for edge in edges:
-            others = [other for other in edges if End in other.types]
-            if not others:
-                draft.warn(
-                    draft.spots[edge].source_spot,
-                    f"'{name}' waits for the End of each answer, and '{edge.source}' doesn't pass it on",
-                    f"let '{edge.source}' take and yield End too",
-                )
+        edges = [e for e in draft.edges if e.target == name and _plans(e) and nx.has_path(plans, owner, e.source)]
+        if edges and not any(End in edge.types for edge in edges):
+            source = edges[0].source
+            takes = " | ".join(kind.__name__ for kind in (*ports(draft.nodes[source].cls).inputs, End))
+            draft.report(
+                draft.spots[edges[0]].source_spot,
+                f"'{name}' waits for the End of each answer, and '{source}' doesn't pass it on",
+                f"let '{source}' take it and yield it again: process(self, frame: {takes})",
+            )
 
 
 def _typical(draft: Draft) -> None:

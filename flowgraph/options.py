@@ -55,6 +55,16 @@ def describe_field(field: FieldInfo) -> str:
     return describe(field.annotation, tuple(field.metadata))
 
 
+def default_text(field: FieldInfo) -> str:
+    """An option's default as a file would state it; "" if it must be given."""
+    if field.is_required():
+        return ""
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, int) and not isinstance(value, bool) and "a duration" in describe_field(field):
+        return format_duration(value)
+    return _literal(value)
+
+
 def describe(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
     """What an annotation accepts, in words."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
@@ -113,11 +123,10 @@ def _range(metadata: tuple[Any, ...], say: Callable[[Any], str] = str) -> str:
 
 
 def _literal(value: object) -> str:
-    return (
-        {True: "true", False: "false", None: "null"}.get(value, str(value))
-        if isinstance(value, bool | None)
-        else str(value)
-    )
+    """A value in YAML's words."""
+    if isinstance(value, bool | None):
+        return "null" if value is None else str(value).lower()
+    return str(value)
 
 
 def _translated(
