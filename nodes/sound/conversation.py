@@ -24,7 +24,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from flowgraph.document import MAX_BYTES, DataPath, Document, Spot, parse, suggest
 from flowgraph.errors import FlowError, GraphError, Problem
-from flowgraph.units import MS, SECOND, Duration, format_duration
+from flowgraph.units import FROM_FILE, MS, SECOND, Duration, format_duration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,7 +185,7 @@ def load_conversation(path: str | Path) -> Conversation:
         return _of_folder(path)
     document = _document(path)
     try:
-        conversation = Conversation.model_validate(document.data)
+        conversation = Conversation.model_validate(document.data, context=FROM_FILE)
     except ValidationError as error:
         raise GraphError([_problem_of(each, document) for each in error.errors()]) from None
     return _with_sound(conversation, path.parent, document)
