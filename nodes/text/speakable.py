@@ -32,7 +32,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\[([^\[\]\n]+)\]\[[^\[\]\n]*\]"), r"\1"),
     (re.compile(r"\]\([^()\s]*\)?|\[(?![^\[\]\n]*\])"), " "),
     (re.compile(r"<(?:https?://|mailto:)[^<>\s]*>", re.IGNORECASE), ""),
-    (re.compile(r"</?[A-Za-z][^<>\n]*>|<!--.*?-->", re.DOTALL), ""),
+    (re.compile(r"</?[A-Za-z][^<>\n]*>|<!--.*?-->", re.DOTALL), " "),
     (
         re.compile(
             r"(?:\b[a-z][a-z0-9+.-]{1,15}://|\bwww\.)[^\s<>]*[^\s<>.,;:!?'\"”’»)\]}*_。，！？、]", re.IGNORECASE
@@ -45,11 +45,11 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^[ \t]*(?:#{1,6}(?=[ \t]|$)|>|[-*+•‣◦⁃](?=[ \t]))[ \t]*", re.MULTILINE), ""),
     (re.compile(r"(?<!\S)\[[ xX]\](?=\s)"), ""),
     (re.compile(r"[ \t]+#+[ \t]*$", re.MULTILINE), ""),
+    (re.compile(r"\\([\\`*_{}\[\]()#+.!|~>-])"), r"\1"),
     # Emphasis. A single mark between digits or spaces is arithmetic, one inside a word is a name.
     (re.compile(r"\*{2,}|~{2,}|(?<!\w)_+(?=\S)|(?<=\S)_+(?!\w)"), ""),
     (re.compile(r"(?<!\w)\*(?=\S)|(?<=\S)\*(?!\w)"), ""),
     (re.compile(r"`+"), ""),
-    (re.compile(r"\\([\\`*_{}\[\]()#+.!|~>-])"), r"\1"),
     # What the rules above leave behind.
     (re.compile(r"\[\s*\]|\(\s*\)|\{\s*\}"), ""),
     (re.compile(r"[^\S\n]+([.,;:!?…)\]])"), r"\1"),

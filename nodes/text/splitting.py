@@ -329,6 +329,8 @@ class Splitter:
                 return i + 1
         if spaces:
             return spaces[-1] + 1
+        if self._at > self._max_chars:
+            return self._at  # behind an address that is longer than a piece
         cut = self._max_chars
         while cut > self._max_chars // 2 and (_joins(self._text[cut]) or self._text[cut - 1] == "\u200d"):
             cut -= 1
