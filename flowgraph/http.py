@@ -1,0 +1,442 @@
+"""The one HTTP client: pooled, traced, warm, and clear about what is wrong.
+
+1. A service has one pool of connections, kept for 90 s. No request ends by a time limit of ours: an answer is a stream.
+2. One connection more than is in use stays open, so that no turn waits for a handshake. It is made again in the background as soon as a
+   request has taken it or a cancelled answer has cost one; `rewarm` makes sure of it once more, at speech onset. It is parked by
+   connecting and stopping there: no byte is sent, so any server will do.
+3. What happens to connections goes to `log(service, event, at_ns)`, called in the task that makes the request: `dns_start`,
+   `dns_end`, `connect_start`, `connect_end`, `reused`, `request_sent`, `response_start`, `closed` (it can't be used again);
+   in the background `warm_start`, `warm_end`.
+4. Failures are ServiceErrors that name the service, its address and what to do. Keys and passwords are in none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
+from contextvars import ContextVar
+from types import SimpleNamespace, TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+import aiohttp
+from yarl import URL
+
+from flowgraph.errors import ServiceError
+
+if TYPE_CHECKING:
+    from aiohttp.tracing import Trace
+
+    from flowgraph.specs import ServiceSpec
+
+KEEP_ALIVE_S = 90.0
+CONNECT_S = 5.0
+DNS_S = 300
+DEAD_S = 10
+"""A connection whose other end has gone without a word (a laptop slept, a router forgot) is found out within so many seconds."""
+TRIES = 3
+"""Of a request that finds its pooled connections closed by the server in the very moment of being used."""
+
+Log = Callable[[str, str, int], None]
+Query = Mapping[str, Any]
+
+_parking: ContextVar[bool] = ContextVar("parking", default=False)
+
+
+class _ParkedError(Exception):
+    """The connection stands and is back in the pool: there is no request to make."""
+
+
+class ParkingConnector(aiohttp.BaseConnector):
+    """A pool that can be given a connection without a request."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's signature
+    ) -> aiohttp.connector.Connection:
+        """As usual; for `HttpService.warm`, put the connection into the pool and raise _ParkedError."""
+        connection = await super().connect(req, traces, timeout)
+        if connection.transport is not None:
+            _keep_watch(connection.transport)
+        if not _parking.get():
+            return connection
+        connection.release()
+        raise _ParkedError
+
+
+class TcpConnector(ParkingConnector, aiohttp.TCPConnector):
+    """The real network."""
+
+
+class Network(Protocol):
+    """What services are reached through: TCP, or in tests `flowgraph.wire`."""
+
+    async def open(self) -> None:
+        """Called before the first request."""
+
+    def connector(self) -> ParkingConnector:
+        """A pool of connections for one service."""
+        ...
+
+    async def close(self) -> None:
+        """Called after the last one, also where `open` failed."""
+
+
+class Tcp:
+    """The real network."""
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    def connector(self) -> ParkingConnector:
+        """TCP and TLS; names are looked up once in five minutes."""
+        return TcpConnector(keepalive_timeout=KEEP_ALIVE_S, limit=0, ttl_dns_cache=DNS_S)
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+
+class HttpService:
+    """The client of one service: `ctx.http(name)`. Made and closed by `Services`."""
+
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        url: str,
+        *,
+        connector: ParkingConnector,
+        now: Callable[[], int],
+        log: Log,
+        death: Callable[[], Awaitable[ServiceError | None]] | None = None,
+    ) -> None:
+        """`death`: why our own server isn't there any more; None while it is. Raises ServiceError for an url that is none."""
+        self.name = spec.name
+        self._place = spec.place
+        self._now = now
+        self._log = log
+        self._death = death
+        self._key = spec.key.strip()
+        self.move(url)
+        self._warming: asyncio.Task[None] | None = None
+        self.session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
+            # Compressing a stream of small pieces would hold them back.
+            headers={"Accept-Encoding": "identity", "User-Agent": "flowgraph"},
+            trace_configs=[self._tracing()],
+        )
+        """For what the methods here don't cover. Traced and pooled like them; give it `url()` and `headers`."""
+
+    def __repr__(self) -> str:
+        return f"HttpService({self.name!r}, {self.address!r})"
+
+    # -- where and as whom ---------------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """The base URL as it may be shown: without user, password and query."""
+        return str(self._base.with_query(None)).rstrip("/")
+
+    @property
+    def key(self) -> str:
+        """The service's key; "" = none. For protocols that don't take a bearer token. Never show it."""
+        return self._key
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """`Authorization`, where the service has a key."""
+        return {"Authorization": self._authorization} if self._authorization else {}
+
+    def move(self, url: str) -> None:
+        """It is somewhere else now: a server of ours was started again. Raises ServiceError for what is no URL."""
+        base = _parsed(url)
+        if base is None:
+            message = f"{self._place}: the url of service '{self.name}' is none"
+            raise ServiceError(message, hint="write it as http://HOST:PORT")
+        self._authorization = f"Bearer {self._key}" if self._key else ""
+        if base.user and not self._key:
+            secret = f"{base.user}:{base.password or ''}".encode()
+            self._authorization = f"Basic {base64.b64encode(secret).decode()}"
+        self._base = base.with_user(None).with_fragment(None)
+
+    def url(self, path: str, **query: Any) -> str:
+        """The URL of a path, such as `/v1/models`. A base URL that ends with the path's first parts (`…/v1`) doesn't repeat them.
+
+        Query values may be text, numbers, booleans (`true`), or lists (repeated); None is left out.
+        """
+        return str(self._url(path, query))
+
+    def ws_url(self, path: str, **query: Any) -> str:
+        """The same for a WebSocket: ws:// or wss://."""
+        url = self._url(path, query)
+        return str(url.with_scheme("wss" if url.scheme == "https" else "ws"))
+
+    def _url(self, path: str, query: Query) -> URL:
+        base = [part for part in self._base.path.split("/") if part]
+        wanted = [part for part in path.split("/") if part]
+        overlap = next((n for n in range(len(base), 0, -1) if base[-n:] == wanted[:n]), 0)
+        url = self._base.with_path("/" + "/".join([*base, *wanted[overlap:]]))
+        pairs = [(name, text) for name, value in query.items() for text in _texts(value)]
+        return url.with_query([*self._base.query.items(), *pairs])
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    def get(self, path: str, *, query: Query | None = None, **options: Any) -> Exchange:
+        """`async with service.get("/v1/models") as response:`; see `request`."""
+        return self.request("GET", path, query=query, **options)
+
+    def post(self, path: str, *, query: Query | None = None, **options: Any) -> Exchange:
+        """`async with service.post("/v1/audio/speech", json={…}) as response:`; see `request`."""
+        return self.request("POST", path, query=query, **options)
+
+    def request(
+        self, method: str, path: str, *, query: Query | None = None, stall_s: float | None = None, **options: Any
+    ) -> Exchange:
+        """A request with the service's key; `options` are aiohttp's (`json`, `data`, `headers`). Any status is returned.
+
+        `async with` closes the response, which cancels an answer that isn't read to its end, and turns connection errors
+        inside the block into ServiceError. `await` only does so until the headers are there, and leaves closing to you.
+        `stall_s`: how long the service may send nothing.
+        """
+        options["headers"] = {**self.headers, **(options.get("headers") or {})}
+        if stall_s is not None:
+            options["timeout"] = aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_read=stall_s)
+        return Exchange(self, method, self.url(path, **(query or {})), options)
+
+    @contextlib.asynccontextmanager
+    async def websocket(
+        self, path: str, *, query: Query | None = None, **options: Any
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """`async with service.websocket("/v1/listen", query={…}) as socket:`; `options` as aiohttp's `ws_connect`.
+
+        Errors as with `request`; an upgrade that is refused, or takes longer than CONNECT_S, is a ServiceError too.
+        """
+        options["headers"] = {**self.headers, **(options.get("headers") or {})}
+        options.setdefault("timeout", aiohttp.ClientWSTimeout(ws_close=1.0))
+        async with self.explained():
+            opening = self.session.ws_connect(self.ws_url(path, **(query or {})), **options)
+            try:
+                socket = await asyncio.wait_for(opening, CONNECT_S)
+            except TimeoutError:
+                raise aiohttp.ConnectionTimeoutError from None
+            try:
+                yield socket
+            finally:
+                await socket.close()
+
+    @contextlib.asynccontextmanager
+    async def explained(self) -> AsyncIterator[None]:
+        """Inside, what aiohttp raises becomes a ServiceError: for those who use `session` itself."""
+        try:
+            yield
+        except aiohttp.ClientError as error:
+            raise await self._explanation(error) from None
+
+    # -- warm ----------------------------------------------------------------------------------------------------------
+
+    async def warm(self) -> None:
+        """Have a connection that nobody uses. Sends nothing. Raises ServiceError where nothing answers."""
+        parking = _parking.set(True)
+        try:
+            async with self.explained(), self.session.head(self._base):
+                pass
+        except _ParkedError:
+            pass
+        finally:
+            _parking.reset(parking)
+
+    def rewarm(self) -> None:
+        """The same in the background, at speech onset for instance. A failure is left for the next request to tell."""
+        if self._warming is None and not self.session.closed:
+            self._warming = asyncio.get_running_loop().create_task(self._warm_quietly(), name=f"warm {self.name}")
+
+    async def _warm_quietly(self) -> None:
+        try:
+            await self.warm()
+        except ServiceError:
+            pass
+        finally:
+            self._warming = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.wait([self._warming])
+        await self.session.close()
+
+    # -- what happens to connections -------------------------------------------------------------------------------------
+
+    def _tracing(self) -> aiohttp.TraceConfig:
+        trace = aiohttp.TraceConfig()
+
+        def tell(event: str, *, parked: str = "") -> Callable[..., Awaitable[None]]:
+            async def hook(*_: object) -> None:
+                if name := parked if _parking.get() else event:
+                    self._log(self.name, name, self._now())
+
+            return hook
+
+        trace.on_dns_resolvehost_start.append(tell("dns_start"))
+        trace.on_dns_resolvehost_end.append(tell("dns_end"))
+        trace.on_connection_create_start.append(tell("connect_start", parked="warm_start"))
+        trace.on_connection_create_end.append(tell("connect_end", parked="warm_end"))
+        trace.on_connection_reuseconn.append(tell("reused"))
+        trace.on_connection_reuseconn.append(self._reused)
+        trace.on_request_headers_sent.append(self._sent)
+        trace.on_request_chunk_sent.append(self._sent)
+        trace.on_request_end.append(self._responds)
+        trace.on_request_exception.append(self._failed)
+        return trace
+
+    async def _reused(self, _: object, flight: SimpleNamespace, __: object) -> None:
+        if flight.trace_request_ctx is not None:
+            flight.trace_request_ctx.reused = True
+
+    async def _sent(self, _: object, flight: SimpleNamespace, __: object) -> None:
+        flight.sent_at = self._now()  # the last piece's time counts: told when the answer begins
+
+    async def _responds(self, _: object, flight: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
+        self._tell_sent(flight)
+        self._log(self.name, "response_start", self._now())
+        connection = params.response.connection
+        if connection is not None:
+            connection.add_callback(lambda: self._released(connection))
+        if params.response.status != 101:  # a WebSocket stays: it leaves nothing to follow soon
+            self.rewarm()
+
+    async def _failed(self, _: object, flight: SimpleNamespace, __: object) -> None:
+        self._tell_sent(flight)
+
+    def _tell_sent(self, flight: SimpleNamespace) -> None:
+        if sent_at := getattr(flight, "sent_at", 0):
+            self._log(self.name, "request_sent", sent_at)
+
+    def _released(self, connection: aiohttp.connector.Connection) -> None:
+        protocol = connection.protocol
+        if protocol is None or protocol.should_close or not protocol.is_connected():
+            self._log(self.name, "closed", self._now())
+            self.rewarm()
+
+    # -- what is wrong ---------------------------------------------------------------------------------------------------
+
+    async def _explanation(self, error: aiohttp.ClientError) -> ServiceError:
+        died = await self._death() if self._death is not None else None
+        if died is not None:
+            return died
+        who = f"service '{self.name}' ({self.address})"
+        where = f"the url of '{self.name}' ({self._place})"
+        match error:
+            case aiohttp.ClientConnectorCertificateError():
+                reason = getattr(error.certificate_error, "verify_message", "") or "it is not valid"
+                hint = "use the host name that it is made for, or let the system trust who signed it"
+                return ServiceError(f"{who} shows a TLS certificate that isn't accepted: {reason}", hint=hint)
+            case aiohttp.ClientSSLError():
+                return ServiceError(f"{who} doesn't speak TLS", hint=f"should {where} begin with http://?")
+            case aiohttp.ClientConnectorError(os_error=socket.gaierror()):
+                return ServiceError(f"{who} can't be found: there is no host '{error.host}'", hint=f"correct {where}")
+            case aiohttp.ClientConnectorError(os_error=OSError(errno=errno.ECONNREFUSED)):
+                return ServiceError(f"{who} refuses the connection", hint=f"start it, or correct {where}")
+            case aiohttp.ClientConnectorError(os_error=reason):
+                why = os.strerror(reason.errno) if reason.errno else "no connection"
+                return ServiceError(f"{who} can't be reached: {why}", hint=f"check the network and {where}")
+            case aiohttp.ConnectionTimeoutError():
+                hint = f"is it running, a firewall between, {where} right?"
+                return ServiceError(f"{who} doesn't answer within {CONNECT_S:.0f} s", hint=hint)
+            case aiohttp.ServerTimeoutError():
+                return ServiceError(f"{who} has stopped sending", hint="see its log; it may be overloaded or stuck")
+            case aiohttp.WSServerHandshakeError(status=status) if status != 101:
+                hint = "set its key" if status in (401, 403) else f"is {where} that of a server for this protocol?"
+                return ServiceError(f"{who} refuses the WebSocket with status {status}", hint=hint)
+            case aiohttp.ClientPayloadError():
+                return ServiceError(f"{who} closed the connection in the middle of its answer", hint="see its log")
+            case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientConnectionError():
+                return ServiceError(f"{who} closed the connection", hint="see its log")
+            case _:
+                hint = f"is {where} that of an HTTP server?"
+                return ServiceError(f"{who} doesn't answer as HTTP has it ({type(error).__name__})", hint=hint)
+
+
+class Exchange:
+    """One request, to be awaited or entered."""
+
+    def __init__(self, service: HttpService, method: str, url: str, options: dict[str, Any]) -> None:
+        self._service = service
+        self._method = method
+        self._url = url
+        self._options = options
+
+    def __await__(self) -> Generator[Any, None, aiohttp.ClientResponse]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        self._response = await self._open()
+        return self._response
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._response.release()  # where the answer isn't at its end, this closes the connection, and the server stops
+        if isinstance(error, aiohttp.ClientError):
+            raise await self._service._explanation(error) from None
+
+    async def _open(self) -> aiohttp.ClientResponse:
+        # A server may close an idle connection in the very moment of our using it. aiohttp tries again by itself for a GET;
+        # what we POST (a question, a text to speak) may be asked twice as well, as long as it can be sent twice.
+        tries = TRIES if isinstance(self._options.get("data", b""), bytes | str) else 1
+        async with self._service.explained():
+            while True:
+                tries -= 1
+                flight = SimpleNamespace(reused=False)
+                try:
+                    return await self._service.session.request(
+                        self._method, self._url, trace_request_ctx=flight, **self._options
+                    )
+                except aiohttp.ClientConnectorError:
+                    raise
+                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                    if not (flight.reused and tries):
+                        raise
+
+
+def _parsed(url: str) -> URL | None:
+    """As http or https; None for what is no URL."""
+    try:
+        base = URL(url)
+        base = base.with_scheme({"ws": "http", "wss": "https"}.get(base.scheme, base.scheme))
+    except ValueError:
+        return None
+    return base if base.scheme in ("http", "https") and base.host else None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """A query value as the texts that stand in the URL."""
+    match value:
+        case None:
+            return
+        case bool():
+            yield "true" if value else "false"
+        case list() | tuple():
+            for item in value:
+                yield from _texts(item)
+        case _:
+            yield str(value)
+
+
+def _keep_watch(transport: asyncio.BaseTransport) -> None:
+    """Let the system find out that the other end is gone: idle (it asks), or with something unacknowledged on its way."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    options = {"TCP_KEEPIDLE": 4, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": DEAD_S * 1000}
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in options.items():
+            if hasattr(socket, name):  # not everywhere
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,0 +1,140 @@
+"""The services of a session: servers of ours are started, all are reached through one kind of client.
+
+1. `embedded` servers are child processes, started together and before this process imports anything heavy.
+2. A node asks for `ctx.http(name)` and doesn't know which kind it got.
+3. A server of ours that dies is told at once, through `failed`; who needs it meets a ServiceError that says the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from flowgraph.children import Child, spawn_early
+from flowgraph.clock import clock_of
+from flowgraph.errors import FlowError, ServiceError
+
+if TYPE_CHECKING:
+    from flowgraph.http import HttpService, Log, Network
+    from flowgraph.specs import ServiceSpec
+
+__all__ = ["HttpService", "Services"]
+
+DEATH_S = 0.3
+"""How long after a broken connection the end of the process behind it may become known."""
+
+
+class Services:
+    """`start`, then `http(name)`, then `close`."""
+
+    def __init__(
+        self,
+        specs: Iterable[ServiceSpec],
+        *,
+        children: Mapping[str, Child] | None = None,
+        network: Network | None = None,
+    ) -> None:
+        """`children`: those that `spawn_early` has started already. `network`: instead of TCP."""
+        self._specs = {spec.name: spec for spec in specs}
+        self._children = dict(children or {})
+        self._network = network
+        self._clients: dict[str, HttpService] = {}
+        self.log: Log = lambda _service, _event, _at_ns: None
+        """Set it before `start`. Told what happens to connections; see `flowgraph.http`."""
+        self.failed: Callable[[FlowError], None] = lambda _error: None
+        """Told, in the loop, when a server of ours has died."""
+
+    async def start(self) -> None:
+        """Return when every server of ours answers. Raises ServiceError; then `close` is still to be called."""
+        missing = [spec for spec in self._specs.values() if spec.name not in self._children]
+        self._children |= spawn_early(missing)
+        if self._specs:
+            from flowgraph.http import Tcp  # aiohttp is imported while the servers do the same
+
+            self._network = self._network or Tcp()
+            await self._network.open()
+        try:
+            async with asyncio.TaskGroup() as together:
+                for child in self._children.values():
+                    together.create_task(self._ready(child))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    def http(self, name: str) -> HttpService:
+        """The client of a service. Raises ServiceError for a name that isn't declared."""
+        if name not in self._clients:
+            self._clients[name] = self._client(name)
+        return self._clients[name]
+
+    async def warm(self) -> list[ServiceError]:
+        """Connect to all services at once, sending nothing; returns what is wrong with those that don't answer."""
+        outcomes = await asyncio.gather(*(self.http(name).warm() for name in self._specs), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, ServiceError):
+                raise outcome
+        return [outcome for outcome in outcomes if isinstance(outcome, ServiceError)]
+
+    def rewarm(self) -> None:
+        """At speech onset: see in the background that each service that is in use has a spare connection."""
+        for client in self._clients.values():
+            client.rewarm()
+
+    async def revive(self, name: str) -> None:
+        """Before a node that uses the service is restarted: start a server of ours again if it has died.
+
+        Raises ServiceError where it can't.
+        """
+        dead = self._children.get(name)
+        if dead is not None and dead.exited.done():
+            child = self._children[name] = Child(self._specs[name])
+            await self._ready(child)
+            self.http(name).move(await child.url())
+
+    async def close(self) -> None:
+        """Close all connections and end all servers of ours: none is left running. Also after a failed `start`; also twice."""
+        clients, self._clients = self._clients, {}
+        children, self._children = self._children, {}
+        ends = [*(client.close() for client in clients.values()), *(child.close() for child in children.values())]
+        outcomes = await asyncio.gather(*ends, return_exceptions=True)
+        if self._network is not None:
+            await self._network.close()
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    def _client(self, name: str) -> HttpService:
+        from flowgraph.http import HttpService
+
+        if name not in self._specs or self._network is None:
+            raise ServiceError(f"there is no service '{name}'", hint="declare it under `services:`")
+        spec = self._specs[name]
+        return HttpService(
+            spec,
+            self._children[name].ready.result() if spec.embedded else spec.url,
+            connector=self._network.connector(),
+            now=clock_of(asyncio.get_running_loop()).now,
+            log=self.log,
+            death=(lambda: self._death(name)) if spec.embedded else None,
+        )
+
+    async def _ready(self, child: Child) -> None:
+        await child.url()
+        loop = asyncio.get_running_loop()
+
+        def died() -> None:
+            if not child.closing:
+                self.failed(child.death())
+
+        def exited(_: object) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(died)
+
+        child.exited.add_done_callback(exited)
+
+    async def _death(self, name: str) -> ServiceError | None:
+        child = self._children.get(name)
+        if child is None:
+            return None
+        await asyncio.wait([asyncio.wrap_future(child.exited)], timeout=DEATH_S)
+        return child.death() if child.exited.done() else None
