@@ -122,6 +122,11 @@ class Trace:
         self._write({"event": "graph", "name": graph.name, "nodes": self.nodes, "edges": self.labels})
         self._services = {name: _service_of(spec) for name, spec in graph.nodes.items()}
 
+    @property
+    def started(self) -> int:
+        """When the session began to start (clock, nanoseconds)."""
+        return self._started
+
     # -- collecting ----------------------------------------------------------------------------------------------------
 
     def collect(self) -> None:
@@ -274,12 +279,15 @@ class Trace:
         begun = 0
         cuts: list[tuple[int, int]] = []
         for at, name, event in self.wires:
-            if name == service and service:
-                if event == "connect_start":
-                    begun = at
-                elif event == "connect_end" and begun:
-                    cuts.append((max(begun, start), min(at, end)))
-                    begun = 0
+            if name != service or not service:
+                continue
+            if event == "connect_start":
+                begun = at
+            elif event == "connect_end":
+                if not begun and start < at <= end:
+                    raise Incomplete(f"the trace has no beginning of the connection that '{node}' made")
+                cuts.append((max(begun, start), min(at, end)))
+                begun = 0
         cursor = end
         for first, last in reversed([cut for cut in cuts if cut[0] < cut[1]]):
             if last > cursor:

@@ -1,0 +1,55 @@
+"""`--input X`: what the user's side of a graph listens to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowgraph.errors import FlowError
+from flowgraph.node import ports
+
+if TYPE_CHECKING:
+    from flowgraph.graph import Graph
+
+_SOUND = (".wav", ".wave")
+_CONVERSATION = (".yaml", ".yml")
+_CONVERSATIONS = Path(__file__).resolve().parent.parent.parent / "graphs" / "conversations"
+
+
+class NoInput(FlowError):
+    """There is nothing of that name to listen to, or nothing that would."""
+
+    exit_code = 2
+
+
+def input_settings(graph: Graph, wish: str) -> list[str]:
+    """What `--set` would have to say. Raises NoInput."""
+    sources = [
+        name for name, spec in graph.nodes.items() if not ports(spec.cls).inputs and "device" in spec.cls.model_fields
+    ]
+    if not sources:
+        raise NoInput(f"{graph.path}: --input needs a node that listens to a device, such as `mic`")
+    address = address_of(wish).replace("${", "$${")
+    return [f"{name}.device={address}" for name in sources]
+
+
+def address_of(wish: str) -> str:
+    """`call.wav` → `file:call.wav`; `demo`, a YAML file or a folder → `caller:…`; anything else is a device's own name."""
+    path = Path(wish)
+    if path.suffix.lower() in _SOUND:
+        return f"file:{_there(path)}"
+    if path.is_dir() or path.suffix.lower() in _CONVERSATION:
+        return f"caller:{_there(path)}"
+    bundled = _CONVERSATIONS / f"{wish}.yaml"
+    if "/" not in wish and bundled.is_file():
+        return f"caller:{bundled}"
+    return wish
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        raise NoInput(
+            f"--input {path}: there is no such file",
+            hint="a WAV file, a conversation's YAML file, or a folder of WAV files",
+        )
+    return path.resolve()

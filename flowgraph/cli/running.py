@@ -1,0 +1,202 @@
+"""`flow run`: one session on the real clock, shown while it runs, and ended in good order.
+
+The first Ctrl-C closes the sources and lets what is on its way come through; the second one cancels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from flowgraph.cli.console import stderr, stdout, tell_error
+from flowgraph.cli.inputs import input_settings
+from flowgraph.display import Display, JsonLines, Lines, Live, Typed
+from flowgraph.errors import FlowError
+from flowgraph.graph import Graph
+from flowgraph.report import Report, TurnReport
+from flowgraph.session import Session
+from flowgraph.units import MS
+
+INTERRUPTED = 130
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wishes:
+    """The command's arguments."""
+
+    graph: str
+    settings: Sequence[str] = ()
+    source: str = ""
+    output: Path | None = None
+    trace: Path | None = None
+    text: bool = False
+    json: bool = False
+    verbose: bool = False
+
+
+def run_graph(wishes: Wishes) -> int:
+    """Run a graph to its end. Returns the exit code; raises GraphError before anything has started."""
+    graph = _prepared(wishes)
+    run = Run(graph, wishes, _display(wishes))
+    try:
+        with asyncio.Runner() as runner:
+            return runner.run(run.whole())
+    except KeyboardInterrupt:  # before our own handler was in place
+        return INTERRUPTED
+
+
+def _prepared(wishes: Wishes) -> Graph:
+    from flowgraph.cli.typed import typed
+
+    graph = Graph.load(wishes.graph, settings=wishes.settings)
+    if wishes.source and wishes.text:
+        from flowgraph.cli.looking import WrongArgument
+
+        raise WrongArgument("--input and --text exclude each other", hint="with --text, the keyboard is the input")
+    if wishes.source:
+        settings = [*wishes.settings, *input_settings(graph, wishes.source)]
+        graph = Graph.load(wishes.graph, settings=settings)
+    if wishes.text:
+        graph = typed(graph)
+    for warning in graph.warnings:
+        stderr().print(Text(warning), soft_wrap=True)
+    return graph
+
+
+def _display(wishes: Wishes) -> Display:
+    if wishes.json:
+        return JsonLines()
+    console = stdout()
+    if wishes.text:
+        return Typed(console, echo=not sys.stdin.isatty())
+    return Live(console) if console.is_terminal else Lines(console)
+
+
+class Run:
+    """One session, from the first line on the screen to the exit code."""
+
+    def __init__(self, graph: Graph, wishes: Wishes, display: Display) -> None:
+        self._graph = graph
+        self._wishes = wishes
+        self._display = display
+        self._begun = time.perf_counter()
+        self._interrupts = 0
+        self._stop = asyncio.Event()
+        self._listening = False
+
+    async def whole(self) -> int:
+        """Start, run, report. Returns the exit code."""
+        display = self._display
+        session = Session(self._graph, trace=self._wishes.trace, say=display.say)
+        report = Report(session, self._on_turn)
+        display.watch(session)
+        failure: Exception | None = None
+        refreshing = asyncio.get_running_loop().create_task(display.refresh())
+        display.starting([name for name, service in self._graph.services.items() if service.embedded])
+        try:
+            with self._signals(), self._recording(session):
+                async with session:
+                    self._listening = True
+                    display.listening(time.perf_counter() - self._begun)
+                    try:
+                        await self._until_over(session)
+                    finally:
+                        report.finish()
+        except asyncio.CancelledError:
+            if not self._interrupts:
+                raise
+        except Exception as error:
+            failure = error
+        refreshing.cancel()
+        display.finish(report if self._listening else None)
+        if self._wishes.verbose and self._listening:
+            self._tell_notes(session)
+        if failure is not None:
+            return self._failed(failure)
+        return INTERRUPTED if self._interrupts else report.exit_code
+
+    async def _until_over(self, session: Session) -> None:
+        loop = asyncio.get_running_loop()
+        finished = loop.create_task(session.finished())
+        stopped = loop.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([finished, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if not finished.done():
+                await session.stop()
+            if finished.done():
+                finished.result()
+        finally:
+            for task in (finished, stopped):
+                task.cancel()
+            await asyncio.wait([finished, stopped])
+
+    def _failed(self, error: Exception) -> int:
+        if isinstance(error, FlowError):
+            self._display.error(error)
+        if self._wishes.verbose:
+            traceback.print_exception(error)
+        return tell_error(error)
+
+    # -- Ctrl-C --------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        main = asyncio.current_task()
+        assert main is not None
+        handled = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+                loop.add_signal_handler(number, self._on_interrupt, main.cancel)
+                handled.append(number)
+        try:
+            yield
+        finally:
+            for number in handled:
+                loop.remove_signal_handler(number)
+
+    def _on_interrupt(self, cancel: Callable[[], Any]) -> None:
+        self._interrupts += 1
+        if self._interrupts == 1 and self._listening:
+            self._display.stopping()
+            self._stop.set()
+        elif self._interrupts <= 2:
+            cancel()
+
+    # -- beside the display --------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _recording(self, session: Session) -> Iterator[None]:
+        if self._wishes.output is None:
+            yield
+            return
+        from flowgraph.recording import recording
+
+        with recording(session, self._wishes.output):
+            yield
+
+    def _on_turn(self, turn: TurnReport) -> None:
+        self._display.turn(turn)
+        if self._wishes.verbose:
+            for step in turn.steps:
+                line = f"    {(step.start - turn.speech_end_at) / MS:8.1f} ms  {step.ms:8.1f}  {step.kind:<10}  {step.where}"
+                stderr().print(Text(line, style="dim"), soft_wrap=True)
+
+    def _tell_notes(self, session: Session) -> None:
+        console = stderr()
+        started = session.trace.started
+        for at, node, text in session.trace.notes:
+            console.print(Text(f"{(at - started) / MS:10.0f} ms  {node or '–'}: {text}", style="dim"), soft_wrap=True)
+        for (edge, what), count in sorted(session.trace.counts.items()):
+            if what in ("drop", "full", "stale"):
+                console.print(Text(f"{edge}: {count} × {what}", style="dim"), soft_wrap=True)

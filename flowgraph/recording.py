@@ -1,0 +1,34 @@
+"""`--output`: the user on the left, the answers on the right, in time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowgraph.errors import FlowError
+from flowgraph.report import types_named
+
+if TYPE_CHECKING:
+    from flowgraph.session import Session
+
+
+@contextlib.contextmanager
+def recording(session: Session, path: Path) -> Iterator[None]:
+    """Record what the session's sources capture and its speakers play into a stereo WAV file. Raises FlowError."""
+    # By name: the engine doesn't import nodes.
+    stereo = import_module("nodes.sound.recording").Recording(path)
+    captured = types_named(session.graph, "Audio")
+    played = types_named(session.graph, "Played")
+    if not captured and not played:
+        raise FlowError("--output: nothing in this graph captures or plays sound", hint="leave --output out")
+    for kind in captured:
+        session.watch(kind, stereo.captured)
+    for kind in played:
+        session.watch(kind, stereo.played)
+    try:
+        yield
+    finally:
+        stereo.close()

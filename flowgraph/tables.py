@@ -1,0 +1,201 @@
+"""Turns as people read them: a line with where the milliseconds went, and the table at the end.
+
+Milliseconds are rounded so that the parts that are shown add up to the total that is shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from flowgraph.phases import SHORT, ordered
+from flowgraph.units import MS, SECOND
+
+if TYPE_CHECKING:
+    from flowgraph.report import Report, TurnReport, Verdict
+
+COLOURS = {
+    "end of speech": "yellow",
+    "network": "red",
+    "STT": "cyan",
+    "LLM": "magenta",
+    "clause": "blue",
+    "TTS": "green",
+    "waiting": "bright_red",
+    "holding": "bright_yellow",
+    "playout": "bright_black",
+}
+OTHER = "bright_blue"
+AXIS_NS = SECOND
+"""A bar of full width."""
+BAR = 24
+
+
+def in_ms(phases: Mapping[str, int]) -> dict[str, int]:
+    """Phases in whole milliseconds that add up to the rounded total."""
+    return _shares(phases, round(sum(phases.values()) / MS))
+
+
+def _shares(parts: Mapping[str, int], total: int) -> dict[str, int]:
+    """Whole numbers that are to each other as the parts are, and add up to `total`: largest remainders round up."""
+    everything = sum(parts.values())
+    if everything <= 0:
+        return dict.fromkeys(parts, 0)
+    exact = {name: value * total / everything for name, value in parts.items()}
+    floors = {name: math.floor(value) for name, value in exact.items()}
+    missing = total - sum(floors.values())
+    for name in sorted(parts, key=lambda name: floors[name] - exact[name])[:missing]:
+        floors[name] += 1
+    return floors
+
+
+def bar(phases: Mapping[str, int], width: int = BAR) -> Text:
+    """The phases side by side, each in its colour; the full width is a second, or all of a longer turn."""
+    cells = min(width, max(1, round(sum(phases.values()) * width / AXIS_NS)))
+    text = Text()
+    for name, count in _shares(phases, cells).items():
+        text.append("━" * count, style=colour(name))
+    return text.append(" " * (width - cells))
+
+
+def colour(phase: str) -> str:
+    """A phase has the same colour everywhere."""
+    return COLOURS.get(phase, OTHER)
+
+
+def parts(turn: TurnReport) -> Text:
+    """`speech end 402 · LLM 9 · playout 10`: what is below half a millisecond is left out."""
+    text = Text()
+    for name, ms in in_ms(turn.phases).items():
+        if ms:
+            text.append(" · " if text else "", style="dim")
+            text.append(SHORT.get(name, name), style=colour(name))
+            text.append(f" {ms}")
+    return text
+
+
+def total(turn: TurnReport) -> str:
+    """`421 ms`; `~421 ms` where the end of speech is estimated; `` where there is no figure."""
+    if turn.latency_ns is None:
+        return ""
+    return f"{'' if turn.annotated else '~'}{turn.latency_ns / MS:.0f} ms"
+
+
+def one_line(turn: TurnReport) -> str:
+    """A turn for a pipe: `3  "twelve times seven" → "Eighty four." 421 ms = speech end 402 · LLM 9 · playout 10`."""
+    said = "(greeting)" if turn.greeting else f'"{turn.said or turn.truth}"'
+    words = [f"{turn.number:>2} ", said]
+    if turn.heard:
+        words += ["→", f'"{turn.heard.strip()}"']
+    if turn.latency_ns is not None:
+        words.append(f"{total(turn)} = {parts(turn)}" if turn.phases else f"{total(turn)} ({turn.incomplete})")
+    if turn.verdict:
+        words.append(f"[{turn.verdict}]")
+    return " ".join(words)
+
+
+def figures(turn: TurnReport) -> Text | None:
+    """Where the milliseconds of a turn went, with a bar; None if there is nothing to say."""
+    text = Text("    ")
+    if turn.latency_ns is not None:
+        text.append(f"{total(turn):>8}  ", style="bold")
+        if turn.phases:
+            text.append_text(bar(turn.phases)).append("  ").append_text(parts(turn))
+        else:
+            text.append(turn.incomplete, style="red")
+    if turn.verdict:
+        text.append("  " if turn.latency_ns is not None else "")
+        text.append(turn.verdict, style="red" if turn.failed or turn.error or turn.cut_off else "yellow")
+    return text if text.plain.strip() else None
+
+
+def summary(report: Report) -> Iterator[Table | Text]:
+    """The end of a run: a table of the turns by phases, p50 and p90, the budget's verdict, and the counts."""
+    if not report.turns:
+        yield Text("no turns: nobody spoke, or nothing was answered", style="dim")
+        return
+    if report.latencies:
+        yield _table(report)
+    yield _voice_to_voice(report)
+    for verdict in report.verdicts():
+        yield _verdict(verdict)
+    yield _counts(report)
+
+
+def _table(report: Report) -> Table:
+    names = [
+        name
+        for name in ordered(name for turn in report.turns for name in turn.phases)
+        if any(in_ms(turn.phases).get(name) for turn in report.turns)
+    ]
+    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
+    table.add_column("", justify="right", style="dim")
+    table.add_column("ms", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("total", justify="right", style="bold", no_wrap=True)
+    for name in names:
+        table.add_column(SHORT.get(name, name), justify="right", header_style=f"bold {colour(name)}", no_wrap=True)
+    for turn in report.asked:
+        split = in_ms(turn.phases)
+        cells = [str(split.get(name) or "·") if turn.phases else "" for name in names]
+        shown = total(turn).removesuffix(" ms") or "–"
+        table.add_row(str(turn.number), Text(turn.said or turn.truth), shown, *cells)
+    table.add_section()
+    rows = report.phase_percentiles(50, 90)
+    for index, percent in enumerate((50, 90)):
+        value = report.percentile(percent)
+        cells = [f"{rows[name][index] / MS:.0f}" if name in rows else "" for name in names]
+        table.add_row("", Text(f"p{percent}", style="bold"), f"{(value or 0) / MS:.0f}", *cells, style="bold")
+    return table
+
+
+def _voice_to_voice(report: Report) -> Text:
+    text = Text.assemble(("voice to voice  ", "bold"))
+    p50, p90 = report.percentile(50), report.percentile(90)
+    if p50 is None or p90 is None:
+        return text.append("nothing to measure: no answer was heard")
+    count = len(report.latencies)
+    known = "annotated" if report.annotated else "estimated by the VAD"
+    text.append(f"p50 {p50 / MS:.0f} ms · p90 {p90 / MS:.0f} ms", style="bold")
+    return text.append(f" over {_many(count, 'turn')}; the end of speech is {known}", style="dim")
+
+
+def _verdict(verdict: Verdict) -> Text:
+    text = Text.assemble(("budget          ", "bold"), f"{verdict.name} ≤ {verdict.limit_ns / MS:.0f} ms: ")
+    if verdict.value_ns is None:
+        return text.append("nothing to measure", style="yellow")
+    figure = f"{verdict.value_ns / MS:.0f} ms"
+    if verdict.kept:
+        return text.append("kept", style="green").append(f", {figure}")
+    text.append("broken", style="red").append(f", {figure}")
+    if verdict.phase:
+        name = SHORT.get(verdict.phase, verdict.phase)
+        text.append(f"; mostly {name}, {verdict.phase_ns / MS:.0f} ms in the turns over it")
+    return text
+
+
+def _counts(report: Report) -> Text:
+    counts = report.counts()
+    text = Text.assemble((f"{_many(counts['turns'], 'turn'):<16}", "bold"), f"{counts['answered']} answered")
+    bad = {
+        "unanswered": "unanswered",
+        "errors": "with an error",
+        "needless": "answered needlessly",
+        "cut off": "cut off",
+    }
+    for name, words in bad.items():
+        if counts[name]:
+            text.append(" · ").append(f"{counts[name]} {words}", style="red")
+    for name in ("interrupted", "withdrawn"):
+        if counts[name]:
+            text.append(f" · {counts[name]} {name}")
+    if counts["frames lost"]:
+        text.append(" · ").append(f"{_many(counts['frames lost'], 'frame')} lost", style="yellow")
+    return text
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
