@@ -1,0 +1,277 @@
+"""Network conditions: a TCP relay in front of a service, so that distance costs on one machine what it costs in the world.
+
+1. Every byte waits half a round trip, plus jitter, in its direction; order is kept (a late segment delays those behind it).
+2. A new connection pays its handshake: its first bytes wait one round trip more, as they do behind a SYN. A connection that is
+   kept doesn't. With `tls` a real handshake runs through the delay, with a certificate made for the run.
+3. Bandwidth is bounded: bytes leave one after the other, and a sender that is too fast is slowed down by back-pressure.
+4. `loss` is what a lost segment costs, not a lost segment: with that chance each segment stalls its connection for one
+   retransmission timeout (200 ms, Linux's minimum: RTO_MIN in net/tcp.h).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import random
+import socket
+import ssl
+import struct
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from flowgraph.errors import FlowError
+from flowgraph.units import MS, SECOND, format_duration, parse_duration
+
+RETRANSMISSION_NS = 200 * MS
+SEGMENT_BYTES = 1448
+"""Payload of an Ethernet-sized TCP segment with timestamps."""
+READ_BYTES = 1 << 16
+MOST_IN_FLIGHT = 1 << 18
+"""Bytes that a direction may hold before the relay stops reading."""
+
+
+class NetworkError(FlowError):
+    """The network conditions can't be understood, or can't be made."""
+
+    exit_code = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Conditions:
+    """What lies between the client and a service."""
+
+    rtt_ns: int = 0
+    jitter_ns: int = 0
+    """Each segment is late by up to this much more, evenly."""
+    loss: float = 0.0
+    """Chance of a stall, per segment."""
+    bytes_per_s: int = 0
+    """In each direction; 0 = no bound."""
+    tls: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Conditions:
+        """Conditions of `rtt=80ms,jitter=10ms,loss=1%,bandwidth=20Mbit,tls`, or a profile's name. Raises NetworkError."""
+        name, _, rest = text.partition(",")
+        found = PROFILES.get(name.strip())
+        values: dict[str, object] = dataclasses.asdict(found) if found is not None else {}
+        for part in (rest if found is not None else text).split(","):
+            key, _, value = (piece.strip() for piece in part.partition("="))
+            try:
+                match key:
+                    case "rtt" | "jitter":
+                        values[f"{key}_ns"] = parse_duration(value)
+                    case "loss":
+                        values["loss"] = _share(value)
+                    case "bandwidth":
+                        values["bytes_per_s"] = _bandwidth(value)
+                    case "tls" if not value:
+                        values["tls"] = True
+                    case "" if found is not None:
+                        pass
+                    case _:
+                        raise NetworkError(
+                            f"network '{text}': '{part.strip()}' is neither a profile nor a condition",
+                            hint=f"profiles: {', '.join(PROFILES)}; conditions: rtt=80ms,jitter=10ms,loss=1%,bandwidth=20Mbit,tls",
+                        )
+            except ValueError as error:
+                raise NetworkError(f"network '{text}': {key}: {error}", hint="such as rtt=80ms,jitter=10ms,loss=1%") from None
+        return cls(**values)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        parts = [f"rtt={format_duration(self.rtt_ns)}"]
+        parts += [f"jitter={format_duration(self.jitter_ns)}"] if self.jitter_ns else []
+        parts += [f"loss={self.loss:.3%}".replace(".000%", "%")] if self.loss else []
+        parts += [f"bandwidth={self.bytes_per_s * 8 / 1e6:g}Mbit"] if self.bytes_per_s else []
+        parts += ["tls"] if self.tls else []
+        return ",".join(parts)
+
+
+PROFILES = {
+    "none": Conditions(),
+    "lan": Conditions(rtt_ns=1 * MS, bytes_per_s=12_500_000),
+    "home-to-cloud": Conditions(rtt_ns=40 * MS, jitter_ns=5 * MS, bytes_per_s=2_500_000, tls=True),
+    "runpod": Conditions(rtt_ns=80 * MS, jitter_ns=10 * MS, bytes_per_s=2_500_000, tls=True),
+}
+"""A box in the next room; a data centre on one's own continent; a rented GPU behind its provider's HTTPS proxy."""
+
+
+def _share(value: str) -> float:
+    share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    if not 0 <= share < 1:
+        raise ValueError("expected a share between 0 and 1, such as 1%")
+    return share
+
+
+def _bandwidth(value: str) -> int:
+    units = {"kbit": 125, "mbit": 125_000, "gbit": 125_000_000}
+    for unit, size in units.items():
+        if value.lower().endswith(unit):
+            return round(float(value[: -len(unit)]) * size)
+    raise ValueError(f"expected a bandwidth with its unit ({', '.join(units)}), such as 20Mbit")
+
+
+class Line:
+    """One direction of one connection: says when bytes arrive that are sent now."""
+
+    __slots__ = ("_arrived", "_conditions", "_free_at", "_random")
+
+    def __init__(self, conditions: Conditions, rng: random.Random, *, first_wait_ns: int = 0) -> None:
+        """`first_wait_ns`: nothing arrives earlier than this after the line was opened, plus the way (a handshake)."""
+        self._conditions = conditions
+        self._random = rng
+        self._free_at = first_wait_ns
+        self._arrived = 0
+
+    def arrival(self, now_ns: int, size: int) -> int:
+        """When `size` bytes sent at `now_ns` (since the line was opened) have all arrived."""
+        conditions = self._conditions
+        sent = max(now_ns, self._free_at)
+        if conditions.bytes_per_s:
+            sent += size * SECOND // conditions.bytes_per_s
+        self._free_at = sent
+        arrived = sent + conditions.rtt_ns // 2
+        if conditions.jitter_ns:
+            arrived += self._random.randrange(conditions.jitter_ns + 1)
+        if conditions.loss:
+            segments = -(-size // SEGMENT_BYTES)
+            if self._random.random() > (1 - conditions.loss) ** segments:
+                arrived += RETRANSMISSION_NS
+        self._arrived = max(self._arrived, arrived)
+        return self._arrived
+
+
+def certificate() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """TLS contexts for a server on loopback and for its clients, with a certificate made for this run."""
+    import trustme
+
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
+
+
+class Relay:
+    """Listens on a free loopback port and passes connections on to a service, under conditions."""
+
+    def __init__(self, host: str, port: int, conditions: Conditions, *, seed: int = 0, tls_to: ssl.SSLContext | None = None) -> None:
+        """`tls_to`: terminate TLS behind the delay with this context, and go on in the clear."""
+        self.port = 0
+        """Where it listens, once it is open."""
+        self._target = (host, port)
+        self._conditions = conditions
+        self._random = random.Random(seed)  # noqa: S311 - delays, not secrets
+        self._tls = tls_to
+        self._server: asyncio.Server | None = None
+        self._terminator: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        if self._tls is not None:
+            self._terminator = await asyncio.start_server(self._pass_on, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self._delay, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for server in (self._server, self._terminator):
+            if server is not None:
+                server.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _delay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = self._target
+        if self._terminator is not None:
+            host, port = self._terminator.sockets[0].getsockname()[:2]
+        await self._join(reader, writer, host, port, self._conditions)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._join(reader, writer, *self._target, None)
+
+    async def _join(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int, conditions: Conditions | None
+    ) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        try:
+            there, back = await asyncio.open_connection(host, port)
+        except OSError:
+            # The service refuses: a reset is the nearest that a listener can still say.
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            return
+        up = down = None
+        if conditions is not None:
+            up = Line(conditions, self._random, first_wait_ns=conditions.rtt_ns)
+            down = Line(conditions, self._random)
+        try:
+            await asyncio.gather(_carry(reader, back, up), _carry(there, writer, down))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            for end in (writer, back):
+                with contextlib.suppress(Exception):
+                    end.close()
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: Line | None) -> None:
+    """One direction, to the end of the stream (which travels as slowly as its bytes)."""
+    if line is None:
+        while data := await reader.read(READ_BYTES):
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+        return
+    loop = asyncio.get_running_loop()
+    opened = loop.time()
+    flying: deque[tuple[float, bytes]] = deque()
+    news, room = asyncio.Event(), asyncio.Event()
+    in_flight = 0
+
+    async def land() -> None:
+        nonlocal in_flight
+        while True:
+            while not flying:
+                news.clear()
+                await news.wait()
+            at, data = flying.popleft()
+            # asyncio's timers may come a millisecond late: what arrived meanwhile goes along at its own time, not later.
+            if (wait := at - loop.time()) > 0:
+                await asyncio.sleep(wait)
+            if not data:
+                if writer.can_write_eof():
+                    writer.write_eof()
+                return
+            writer.write(data)
+            await writer.drain()
+            in_flight -= len(data)
+            room.set()
+
+    landing = asyncio.ensure_future(land())
+    try:
+        while True:
+            while in_flight > MOST_IN_FLIGHT:
+                room.clear()
+                await room.wait()
+            data = await reader.read(READ_BYTES)
+            now_ns = round((loop.time() - opened) * SECOND)
+            flying.append((opened + line.arrival(now_ns, len(data)) / SECOND, data))
+            in_flight += len(data)
+            news.set()
+            if not data:
+                break
+        await landing
+    finally:
+        landing.cancel()

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+import pytest
+
+from flowgraph.network import PROFILES, Conditions, Line, NetworkError, Relay, certificate
+from flowgraph.units import MS, SECOND
+
+
+def line(conditions: Conditions, **options: int) -> Line:
+    return Line(conditions, random.Random(1), **options)
+
+
+def test_bytes_wait_half_a_round_trip() -> None:
+    assert line(Conditions(rtt_ns=80 * MS)).arrival(10 * MS, 100) == 50 * MS
+
+
+def test_a_new_connection_waits_for_its_handshake_and_only_once() -> None:
+    new = line(Conditions(rtt_ns=80 * MS), first_wait_ns=80 * MS)
+
+    assert new.arrival(0, 100) == 120 * MS
+    assert new.arrival(500 * MS, 100) == 540 * MS
+
+
+def test_jitter_delays_and_never_reorders() -> None:
+    shaky = line(Conditions(rtt_ns=80 * MS, jitter_ns=30 * MS))
+    arrivals = [shaky.arrival(i * MS, 100) for i in range(300)]
+
+    assert arrivals == sorted(arrivals)
+    assert all(i * MS + 40 * MS <= at <= i * MS + 70 * MS + 30 * MS for i, at in enumerate(arrivals))
+    assert len({at - i * MS for i, at in enumerate(arrivals)}) > 20
+
+
+def test_bandwidth_lets_bytes_out_one_after_the_other() -> None:
+    narrow = line(Conditions(rtt_ns=20 * MS, bytes_per_s=1_000_000))
+
+    assert [narrow.arrival(0, 100_000) for _ in range(3)] == [110 * MS, 210 * MS, 310 * MS]
+
+
+def test_a_loss_stalls_the_connection_for_one_retransmission_timeout() -> None:
+    lossy = line(Conditions(rtt_ns=20 * MS, loss=0.2))
+    late = [lossy.arrival(i * SECOND, 100) - i * SECOND for i in range(500)]
+
+    assert set(late) == {10 * MS, 210 * MS}
+    assert 70 <= late.count(210 * MS) <= 130
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rtt=80ms,jitter=10ms", Conditions(rtt_ns=80 * MS, jitter_ns=10 * MS)),
+        ("rtt=5ms,loss=1%,bandwidth=20Mbit,tls", Conditions(5 * MS, 0, 0.01, 2_500_000, tls=True)),
+        ("runpod", PROFILES["runpod"]),
+        ("lan,rtt=3ms", Conditions(rtt_ns=3 * MS, bytes_per_s=12_500_000)),
+    ],
+)
+def test_conditions_are_read_and_said_again(text: str, expected: Conditions) -> None:
+    assert Conditions.parse(text) == expected
+    assert Conditions.parse(str(expected)) == expected
+
+
+@pytest.mark.parametrize("text", ["", "moon", "rtt=80", "rtt", "loss=150%", "tls=yes", "bandwidth=3", "rtt=80ms,,"])
+def test_wrong_conditions_are_one_clear_error(text: str) -> None:
+    with pytest.raises(NetworkError, match=f"network '{text}': ") as caught:
+        Conditions.parse(text)
+
+    assert "rtt=80ms" in str(caught.value)
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+    writer.close()
+
+
+async def round_trips(port: int, ssl: object = None) -> list[float]:
+    """Seconds of the first round trip with its connect, and of the second."""
+    began = time.perf_counter()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=ssl, server_hostname="127.0.0.1" if ssl else None)  # type: ignore[arg-type]
+    spent = []
+    for _ in range(2):
+        writer.write(b"ping")
+        assert await reader.readexactly(4) == b"ping"
+        spent.append(time.perf_counter() - began)
+        began = time.perf_counter()
+    writer.close()
+    return spent
+
+
+def test_a_kept_connection_pays_one_round_trip_and_a_new_one_two_and_tls_one_more() -> None:
+    async def main() -> tuple[list[float], list[float]]:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        conditions = Conditions(rtt_ns=100 * MS)
+        to_server, to_client = certificate()
+        async with Relay("127.0.0.1", port, conditions) as plain, Relay("127.0.0.1", port, conditions, tls_to=to_server) as tls:
+            results = await round_trips(plain.port), await round_trips(tls.port, to_client)
+        server.close()
+        return results
+
+    plain, tls = asyncio.run(main())
+
+    trip = plain[1]
+    assert trip >= 0.1
+    assert plain[0] / trip == pytest.approx(2, abs=0.35)
+    assert tls[0] / trip == pytest.approx(3, abs=0.45)
+    assert tls[1] / trip == pytest.approx(1, abs=0.3)
+
+
+def test_everything_arrives_in_order_and_the_end_too() -> None:
+    async def main() -> bytes:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        sent = random.Random(3).randbytes(3_000_000)
+        async with Relay("127.0.0.1", port, Conditions(rtt_ns=10 * MS, jitter_ns=3 * MS, bytes_per_s=50_000_000)) as relay:
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+
+            async def send() -> None:
+                writer.write(sent)
+                await writer.drain()
+                writer.write_eof()
+
+            _, got = await asyncio.gather(send(), reader.read())
+            writer.close()
+        server.close()
+        assert got == sent
+        return got
+
+    assert len(asyncio.run(main())) == 3_000_000
+
+
+def test_a_service_that_refuses_is_refused_through_the_relay() -> None:
+    async def main() -> None:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        server.close()
+        await server.wait_closed()
+        async with Relay("127.0.0.1", port, Conditions(rtt_ns=10 * MS)) as relay:
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            with pytest.raises(ConnectionResetError):
+                await reader.readexactly(1)
+            writer.close()
+
+    asyncio.run(main())
