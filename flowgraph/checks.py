@@ -137,7 +137,7 @@ def _cycles(draft: Draft) -> None:
     forward = [link for link in draft.links if link.options.get("feedback") is not True]
     graph: nx.DiGraph = nx.DiGraph()
     graph.add_edges_from((link.source, link.target) for link in forward)
-    index = {name: i for i, name in enumerate(draft.document.value(("nodes",)) or ())}
+    index = {name: i for i, name in enumerate(draft.declared)}
     knots = [knot for knot in nx.strongly_connected_components(graph) if len(knot) > 1]
     for knot in sorted(knots, key=lambda names: min(index.get(name, 0) for name in names)):
         start = min(knot, key=lambda name: index.get(name, 0))

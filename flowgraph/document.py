@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
@@ -168,10 +169,14 @@ class Document:
 
     def raise_problems(self, more: Iterable[Problem] = ()) -> None:
         """Raise GraphError with every problem, in the order of the text, if there is one."""
-        problems = list(dict.fromkeys([*self.problems, *more]))
+        problems = self.in_order([*self.problems, *more])
         if problems:
-            ranks = {file: rank for rank, file in enumerate(self.files)}
-            raise GraphError(sorted(problems, key=lambda p: (ranks.get(p.file, len(ranks)), p.line, p.column)))
+            raise GraphError(problems)
+
+    def in_order(self, problems: Iterable[Problem]) -> list[Problem]:
+        """Each problem once, in the order of the text; those of `--set` come last."""
+        ranks = {file: rank for rank, file in enumerate(self.files)}
+        return sorted(dict.fromkeys(problems), key=lambda p: (ranks.get(p.file, len(ranks)), p.line, p.column))
 
     def _find(self, spot: Spot | DataPath) -> tuple[Source, Span]:
         spot = spot if isinstance(spot, Spot) else Spot(spot)
@@ -256,7 +261,7 @@ def compose(text: str, source: Source, problems: list[Problem]) -> Piece | None:
     root: Piece | None = None
     stack: list[tuple[Piece, list[Piece], str]] = []  # a collection, what it holds so far, its anchor
     anchors: dict[str, Piece] = {}
-    documents = 0
+    documents = pieces = 0
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         for event in yaml.parse(text, Loader=loader):
@@ -312,6 +317,11 @@ def compose(text: str, source: Source, problems: list[Problem]) -> Piece | None:
                     anchors[anchor] = piece
             if piece is None:
                 continue
+            pieces += 1
+            if pieces > MAX_VALUES:
+                raise GraphError(
+                    [source.problem(piece.span, f"more than {MAX_VALUES} values", "a graph is a short text file")]
+                )
             if stack:
                 stack[-1][1].append(piece)
             else:
@@ -462,12 +472,6 @@ def plain_value(text: str) -> Any:
     if _INTEGER.fullmatch(text):
         return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
     if _NUMBER.fullmatch(text):
-        return float(
-            text.replace(".inf", "inf")
-            .replace(".Inf", "inf")
-            .replace(".INF", "inf")
-            .replace(".nan", "nan")
-            .replace(".NaN", "nan")
-            .replace(".NAN", "nan")
-        )
+        value = float(re.sub(r"\.(?=[iInN])", "", text))
+        return text if math.isinf(value) and text[-1].isdigit() else value
     return text

@@ -27,8 +27,8 @@ class Draft:
         self.document = document
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
-        self.declared: set[str] = set()
-        """Names of all nodes, also of those that can't be used."""
+        self.declared: dict[str, None] = {}
+        """Names of all nodes in the order of the file, also of those that can't be used."""
         self.nodes: dict[str, NodeSpec] = {}
         self.instances: dict[str, Node] = {}
         """One instance of each node whose options are right, to ask what only it knows."""
@@ -87,7 +87,7 @@ class Draft:
         for name, entry in value.items():
             spot = Spot((section, name), key=True)
             if section == "nodes":
-                self.declared.add(name)
+                self.declared[name] = None
             if not NAME.fullmatch(name):
                 self.report(
                     spot, f"{quoted(name)} is no name", "letters, digits, '_' and '-', at most 64, a letter first"

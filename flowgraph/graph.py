@@ -102,7 +102,7 @@ class Graph:
             budget=draft.budget,
             owner=owner,
             order=order(draft),
-            warnings=tuple(str(warning) for warning in draft.warnings),
+            warnings=tuple(str(warning) for warning in document.in_order(draft.warnings)),
         )
 
     def edges_from(self, name: str) -> tuple[Edge, ...]:

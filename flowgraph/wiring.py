@@ -34,7 +34,7 @@ def wire(draft: Draft) -> None:
     written = draft.document.value(("edges",))
     for index, item in enumerate(written if isinstance(written, list) else ()):
         if ("edges", index) not in understood or not isinstance(item, str | dict):
-            draft.mentioned |= draft.declared & set(re.findall(r"[\w-]*\w", str(item)))
+            draft.mentioned |= draft.declared.keys() & set(re.findall(r"[\w-]*\w", str(item)))
     outputs = effective_outputs(known, draft.links)
     seen: dict[tuple[str, str], list[tuple[Link, Types]]] = {}
     for link in draft.links:
@@ -56,9 +56,9 @@ def _joins(draft: Draft, link: Link, known: dict[str, Ports]) -> bool:
     """Do both ends exist? Where they don't, what else can be known of the link is reported now."""
     names = ((link.source, link.source_spot), (link.target, link.target_spot))
     missing = [(name, spot) for name, spot in names if name not in draft.declared]
-    for name, spot in missing:
+    for name, spot in missing if draft.declared else ():
         draft.report(spot, f"there is no node '{name}'", suggest(name, sorted(draft.declared), what="nodes"))
-        draft.mentioned |= {link.source, link.target} & draft.declared
+        draft.mentioned |= {link.source, link.target} & draft.declared.keys()
     if link.source == link.target and not missing:
         draft.report(link.target_spot, f"an edge from '{link.source}' to itself", "keep the state inside the node")
         return False
@@ -140,6 +140,8 @@ def _capacity(draft: Draft, link: Link, types: Types) -> tuple[int, int]:
     if value is None:
         ns = SOUND_NS if sound else 0
         return max(FRAMES, ns // SHORTEST_NS), ns
+    if isinstance(value, str) and value.isdecimal() and len(value) < 10:  # a variable, which braces make text
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_FRAMES:
         return value, 0
     ns = _duration(value)
