@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from flowgraph.clock import Clock
 from flowgraph.handoff import Handoff
 
 if TYPE_CHECKING:
@@ -14,14 +15,6 @@ if TYPE_CHECKING:
     from flowgraph.turn import Turn
 
 T = TypeVar("T")
-
-
-class Clock(Protocol):
-    """The session's only time."""
-
-    def now(self) -> int:
-        """Monotonic nanoseconds."""
-        ...
 
 
 class Context:
@@ -40,6 +33,7 @@ class Context:
         shared: dict[str, Any],
         say: Callable[[str], None],
         stop: Callable[[str], None],
+        warm: Callable[[], None],
     ) -> None:
         self.name = name
         """The node's name in the YAML."""
@@ -57,6 +51,8 @@ class Context:
         """One line for the user, such as a device that is missing and what is used instead."""
         self.stop = stop
         """`stop(reason)`: ask the session to end in good order, with one line for the user."""
+        self.warm = warm
+        """`warm()`: somebody begins to speak: see that each service has a connection ready."""
         self._shared = shared
 
     def shared(self, key: str, factory: Callable[[], T]) -> T:

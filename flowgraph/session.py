@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -21,7 +21,7 @@ from flowgraph.context import Context
 from flowgraph.errors import FlowError, NodeFailed, Stuck
 from flowgraph.frame import End, Failure, Frame, Heard
 from flowgraph.graph import Edge, Graph
-from flowgraph.node import Node, ports
+from flowgraph.node import Node, ports, service_options
 from flowgraph.taps import NOTE, WIRE
 from flowgraph.trace import Trace
 from flowgraph.turn import Turn
@@ -187,6 +187,7 @@ class Session:
                 shared=shared,
                 say=self._tell,
                 stop=self._stop_for,
+                warm=self._services.rewarm if self._services is not None else lambda: None,
             )
             self._workers[name] = Worker(
                 name,
@@ -204,6 +205,7 @@ class Session:
                 place=spec.place,
                 tell_owner=self._tell_owner,
                 say=self._tell,
+                revive=self._reviver(name),
             )
         if owner is not None:
             worker = self._workers[owner]
@@ -220,6 +222,8 @@ class Session:
             self._spawn(self._probe_lag())
         if owner is not None:
             self._spawn(self._watch_prompts())
+        if self._services is not None:
+            self._spawn(self._warm(self._services))
 
     async def _open(self) -> None:
         names = list(self.graph.order)
@@ -290,6 +294,22 @@ class Session:
         self.said.append(text)
         if self._say is not None:
             self._say(text)
+
+    def _reviver(self, name: str) -> Callable[[], Awaitable[None]]:
+        spec = self.graph.nodes[name]
+        names = [spec.options.get(option, spec.cls.model_fields[option].default) for option in service_options(spec.cls)]
+
+        async def revive() -> None:
+            for service in names:
+                if self._services is not None:
+                    await self._services.revive(service)
+
+        return revive
+
+    async def _warm(self, services: Services) -> None:
+        """Connect to what the nodes' `open` has not connected to; what is wrong there is told before somebody waits for it."""
+        for error in await services.warm():
+            self._tell(str(error))
 
     def _http(self, service: str) -> HttpService:
         if self._services is None:

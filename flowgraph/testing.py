@@ -164,7 +164,8 @@ def _feed_class(types: tuple[type[Frame], ...]) -> type[Node]:
                 else:
                     await asyncio.sleep(float(item))
 
-    Feed.run.__annotations__["return"] = AsyncIterator[functools.reduce(operator.or_, types)]  # type: ignore[valid-type]
+    union: Any = functools.reduce(operator.or_, types)
+    Feed.run.__annotations__["return"] = AsyncIterator[union]
     return Feed
 
 

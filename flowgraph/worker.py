@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +64,11 @@ class Worker:
         place: str = "",
         tell_owner: Callable[[Failure], None] = lambda _: None,
         say: Callable[[str], None] = lambda _: None,
+        revive: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`make` gives a node with its context set. `route` tells the channels of a frame type; `outlets` are all of them.
 
-        `owned`: the graph has an owner of the turn.
+        `owned`: the graph has an owner of the turn. `revive` brings back, before a restart, what the node depends on.
         """
         self.name = name
         self.index = index
@@ -88,6 +89,7 @@ class Worker:
         self._place = place
         self._tell_owner = tell_owner
         self._say = say
+        self._revive = revive
         self._refused = -1
         self._flush_due = False
         self._interrupted = False
@@ -171,6 +173,8 @@ class Worker:
             self._restarts.append(self._now())
             self.node = self._make()
             try:
+                if self._revive is not None:
+                    await self._revive()
                 await self.node.open()
             except Exception as error:
                 self._note(f"restart failed: {error}")

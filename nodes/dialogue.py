@@ -144,6 +144,7 @@ class Dialogue(Node):
     # -- the user ------------------------------------------------------------------------------------------------------
 
     def _on_onset(self, frame: SpeechStarted) -> None:
+        self.ctx.warm()
         self._speaking = True
         self._onset_at = frame.at
         self._idle_since = 0
