@@ -18,10 +18,15 @@ import socket
 import ssl
 import struct
 from collections import deque
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from aiohttp.abc import ResolveResult
+from yarl import URL
 
 from flowgraph.errors import FlowError
+from flowgraph.http import KEEP_ALIVE_S, TcpConnector
 from flowgraph.units import MS, SECOND, format_duration, parse_duration
 
 RETRANSMISSION_NS = 200 * MS
@@ -275,3 +280,62 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lin
         await landing
     finally:
         landing.cancel()
+
+
+class Distant:
+    """A `flowgraph.http.Network` in which every service lies behind a relay."""
+
+    def __init__(self, conditions: Conditions, *, seed: int = 0) -> None:
+        self._conditions = conditions
+        self._seed = seed
+        self._relays: dict[tuple[str, int], asyncio.Task[Relay]] = {}
+        self._secured: set[tuple[str, int]] = set()
+        self._contexts = certificate() if conditions.tls else None
+
+    async def open(self) -> None:
+        """Nothing to do: a relay starts with the first connection to its service."""
+
+    def address(self, url: str) -> str:
+        """Where the client is to believe that the service is: with `tls`, a plain one has moved to https."""
+        base = URL(url)
+        if self._contexts is None or base.scheme not in ("http", "ws"):
+            return url
+        self._secured.add((base.host or "", base.port or 80))
+        return str(base.with_scheme("https").with_port(base.port or 80))
+
+    def connector(self) -> TcpConnector:
+        """A pool whose connections lead through the relays."""
+        context = self._contexts[1] if self._contexts is not None else True
+        return _DistantConnector(self._port, keepalive_timeout=KEEP_ALIVE_S, limit=0, ssl=context)
+
+    async def close(self) -> None:
+        """Stop the relays."""
+        relays, self._relays = self._relays, {}
+        for task in relays.values():
+            relay = await task
+            await relay.__aexit__(None, None, None)
+
+    async def _port(self, host: str, port: int) -> int:
+        """The relay's port for a service; the relay starts at its first use."""
+        task = self._relays.get((host, port))
+        if task is None:
+            terminates = self._contexts[0] if self._contexts is not None and (host, port) in self._secured else None
+            relay = Relay(host, port, self._conditions, seed=self._seed + len(self._relays), tls_to=terminates)
+            task = self._relays[host, port] = asyncio.ensure_future(relay.__aenter__())
+        return (await task).port
+
+
+class _DistantConnector(TcpConnector):
+    """Resolves every name to its relay; certificates are still those of the name."""
+
+    def __init__(self, port: Callable[[str, int], Awaitable[int]], **options: Any) -> None:
+        super().__init__(**options)
+        self._port = port
+
+    async def _resolve_host(self, host: str, port: int, traces: Any = None) -> list[ResolveResult]:  # noqa: ARG002
+        return [
+            ResolveResult(
+                hostname=host, host="127.0.0.1", port=await self._port(host, port),
+                family=socket.AF_INET, proto=0, flags=socket.AI_NUMERICHOST,
+            )
+        ]  # fmt: skip

@@ -4,9 +4,11 @@ import asyncio
 import random
 import time
 
+import aiohttp
 import pytest
+from aiohttp import web
 
-from flowgraph.network import PROFILES, Conditions, Line, NetworkError, Relay, certificate
+from flowgraph.network import PROFILES, Conditions, Distant, Line, NetworkError, Relay, certificate
 from flowgraph.units import MS, SECOND
 
 
@@ -145,3 +147,35 @@ def test_a_service_that_refuses_is_refused_through_the_relay() -> None:
             writer.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_distant_service_is_reached_through_its_relay_and_a_kept_connection_pays_no_handshake(tls: bool) -> None:
+    async def hello(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    async def main() -> list[float]:
+        app = web.Application()
+        app.router.add_get("/", hello)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        network = Distant(Conditions(rtt_ns=100 * MS, tls=tls))
+        url = network.address(f"http://127.0.0.1:{port}/")
+        spent = []
+        async with aiohttp.ClientSession(connector=network.connector()) as session:
+            for _ in range(2):
+                began = time.perf_counter()
+                async with session.get(url) as response:
+                    assert await response.text() == "hello"
+                spent.append(time.perf_counter() - began)
+        await network.close()
+        await runner.cleanup()
+        return spent
+
+    first, second = asyncio.run(main())
+
+    assert second >= 0.1
+    assert first / second == pytest.approx(3 if tls else 2, abs=0.45)
