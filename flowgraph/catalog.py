@@ -68,10 +68,14 @@ def built_in() -> list[str]:
     return [m.name for m in modules if m.name != "vocabulary" and not m.name.startswith("_")]
 
 
+def known() -> list[str]:
+    """Every type that can be named without a Python path, Flowgraph's own first. Raises UnusableType."""
+    return list(dict.fromkeys([*built_in(), *_entry_points()]))
+
+
 def all_types() -> dict[str, type[Node]]:
-    """Every type that can be named without a Python path. Raises UnusableType at the first that can't be used."""
-    names = [*built_in(), *(name for name in _entry_points() if name not in built_in())]
-    return {name: find(name) for name in names}
+    """The classes of all known types. Raises UnusableType at the first that can't be used."""
+    return {name: find(name) for name in known()}
 
 
 def _entry_points() -> dict[str, str]:

@@ -116,7 +116,11 @@ class Draft:
             on_error = self._on_error(path, entry)
             if cls is None:
                 continue
-            options = {key: value for key, value in entry.items() if key not in ("type", "on_error")}
+            options = {
+                key: self._meant(cls, (*path, key), value)
+                for key, value in entry.items()
+                if key not in ("type", "on_error")
+            }
             spec = NodeSpec(name, entry["type"], cls, options, on_error, self.document.place(Spot(path, key=True)))
             self.nodes[name] = spec
             if self._options(spec):
@@ -142,6 +146,14 @@ class Draft:
         except catalog.UnusableType as error:
             self.report((*path, "type"), self.document.as_written(error.message), error.hint)
             return None
+
+    def _meant(self, cls: type[Node], path: DataPath, value: Any) -> Any:
+        """A value as its option takes it: behind `--set`, text needs no second pair of quotes."""
+        field = cls.model_fields.get(str(path[-1]))
+        mark = self.document.marks.get(path)
+        if field is None or field.annotation is not str or mark is None or mark.written is None or mark.value.line:
+            return value
+        return value if value is None or isinstance(value, str) else mark.written
 
     def _known(self, types: Mapping[str, type[Node]]) -> list[str]:
         try:
@@ -200,13 +212,7 @@ class Draft:
             key = entry.get("key")
             if key is not None and not isinstance(key, str | int | float):
                 self.report((*path, "key"), f"{name}.key: expected text")
-            options = entry.get("options", {})
-            if not isinstance(options, dict):
-                self.report(
-                    (*path, "options"),
-                    f"{name}.options: expected a map, found {self.document.found((*path, 'options'))}",
-                )
-                options = {}
+            options = self._server_options(name, entry)
             modules = list(dict.fromkeys(servers.get(name, [])))
             if url == "embedded":
                 self._embedded(name, modules, users)
@@ -214,10 +220,25 @@ class Draft:
                 self.warn(Spot((*path, "options"), key=True), f"{name}.options only reach an embedded server")
             if name not in users:
                 self.warn(Spot(path, key=True), f"no node uses the service '{name}'")
+                continue
             place = self.document.place(Spot(path, key=True))
-            self.services[name] = ServiceSpec(
-                name, url, "" if key is None else str(key), modules[0] if modules else "", options, place
-            )  # fmt: skip
+            server = modules[0] if modules else ""
+            self.services[name] = ServiceSpec(name, url, "" if key is None else str(key), server, options, place)
+
+    def _server_options(self, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+        path = ("services", name, "options")
+        options = entry.get("options", {})
+        if not isinstance(options, dict):
+            self.report(path, f"{name}.options: expected a map, found {self.document.found(path)}")
+            return {}
+        for option, value in options.items():
+            here = (*path, option)
+            if not NAME.fullmatch(option):
+                self.report(Spot(here, key=True), f"{name}.options: {quoted(option)} is no name")
+            if not isinstance(value, str | int | float):
+                found = self.document.found(here)
+                self.report(here, f"{name}.options.{option}: expected text, a number, true or false, found {found}")
+        return options
 
     def _service_users(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """By service: the server modules that its nodes bring, and the nodes. Reports services that nobody declares."""

@@ -5,6 +5,7 @@ It knows sections, types, options, values and their descriptions. What it can't 
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -114,7 +115,11 @@ def _service() -> dict[str, Any]:
                 "type": "string",
                 "description": "Sent as the bearer token. Keep it in the environment: ${LLM_API_KEY:-}",
             },
-            "options": {"type": "object", "description": "Options of the embedded server."},
+            "options": {
+                "type": "object",
+                "description": "Options of the embedded server: `python -m nodes.servers.… --help` lists them.",
+                "additionalProperties": {"type": ["string", "number", "boolean"]},
+            },
         },
     }
 
@@ -153,7 +158,7 @@ def _node(name: str, cls: type[Node]) -> dict[str, Any]:
     declared = ports(cls)
     takes = ", ".join(port_name(kind) for kind in declared.inputs) or "nothing"
     yields = ", ".join(port_name(kind) for kind in declared.outputs) or "nothing"
-    summary = (cls.__doc__ or "").strip().partition("\n")[0]
+    summary = (cls.__doc__ or inspect.getdoc(inspect.getmodule(cls)) or "").strip().partition("\n")[0]
     about = f"{summary} Takes: {takes}. Yields: {yields}.".strip()
     own = {
         "type": {"const": name, "description": about},

@@ -68,8 +68,8 @@ class ServiceSpec:
     """Sent as the bearer token; "" = none."""
     server: str
     """Python module of the server that `embedded` starts; "" where no node that uses the service has one."""
-    options: dict[str, Any]
-    """For the embedded server."""
+    options: dict[str, str | int | float | bool]
+    """For the embedded server, by name: each is an argument of its command line."""
     place: str
 
     @property

@@ -102,6 +102,18 @@ def test_services_name_their_server_and_hide_their_key() -> None:
     assert "sk-12345" not in repr(services)
 
 
+def test_a_service_that_no_node_uses_is_not_there_to_be_started() -> None:
+    text = "services: {stt: {url: embedded}}\nnodes: {mic: {type: mic}, out: {type: printer}}\nedges: [mic -> out]"
+
+    assert graph(text).services == {}
+
+
+def test_a_setting_of_text_needs_no_quotes() -> None:
+    spec = graph("nodes: {mic: {type: mic}, out: {type: printer}}\nedges: [mic -> out]", "mic.device=3").nodes["mic"]
+
+    assert spec.make().device == "3"  # type: ignore[attr-defined]
+
+
 def test_options_of_a_service_reach_its_embedded_server() -> None:
     text = OPTIMIZED.replace('"${LLM_URL:-embedded}"', "embedded, options: {pace: 20}")
 
