@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from flowgraph.compare import Answered, Comparison, RunResult, difference, word_errors
+
+
+def answered(utterance: int, latency_ms: float | None, **phases: float) -> Answered:
+    return Answered(
+        utterance, "what time is it", "what time is it", "noon", latency_ms, phases, {}, latency_ms is None, False, None, 1, 0
+    )
+
+
+def runs(graph: str, latencies: list[list[float | None]]) -> list[RunResult]:
+    """One list of latencies a repeat."""
+    return [
+        RunResult(graph, repeat, tuple(answered(i, ms) for i, ms in enumerate(row)), 1.0, 60.0)
+        for repeat, row in enumerate(latencies)
+    ]
+
+
+def noisy(rng: random.Random, base: float = 0.0) -> list[list[float | None]]:
+    """8 utterances that differ much, in 3 repeats that differ a little."""
+    own = [rng.uniform(300, 900) for _ in range(8)]
+    return [[ms + base + rng.gauss(0, 25) for ms in own] for _ in range(3)]
+
+
+def test_a_graph_against_itself_differs_by_nothing_in_nine_of_ten_tries() -> None:
+    hits = 0
+    for seed in range(60):
+        rng = random.Random(seed)
+        own = [rng.uniform(300, 900) for _ in range(8)]
+
+        def once(rng: random.Random = rng, own: list[float] = own) -> list[list[float | None]]:
+            return [[ms + rng.gauss(0, 25) for ms in own] for _ in range(3)]
+
+        found = Comparison([*runs("a", once()), *runs("b", once())]).difference("a", "b")
+        assert found is not None
+        hits += found.contains_zero
+
+    assert hits >= 54
+
+
+def test_a_planted_difference_is_found_and_its_interval_is_far_from_zero() -> None:
+    rng = random.Random(1)
+    own = [rng.uniform(300, 900) for _ in range(8)]
+    slow: list[list[float | None]] = [[ms + 100 + rng.gauss(0, 10) for ms in own] for _ in range(3)]
+    fast: list[list[float | None]] = [[ms + rng.gauss(0, 10) for ms in own] for _ in range(3)]
+
+    found = Comparison([*runs("a", slow), *runs("b", fast)]).difference("a", "b")
+
+    assert found is not None
+    assert found.median == pytest.approx(100, abs=10)
+    assert found.low > 80
+    assert found.high < 120
+    assert found.won == 1.0
+    assert found.pairs == 24
+
+
+def test_an_interval_is_wider_where_the_utterances_disagree_than_where_the_repeats_do() -> None:
+    values = [float(value) for value in range(-12, 12)]
+    agreeing = difference([values[i::8] for i in range(8)])
+    disagreeing = difference([values[3 * i : 3 * i + 3] for i in range(8)])
+
+    assert disagreeing.high - disagreeing.low > agreeing.high - agreeing.low
+
+
+def test_only_turns_answered_in_both_are_paired_and_the_others_are_counted() -> None:
+    both = Comparison([*runs("a", [[500.0, None, 400.0]]), *runs("b", [[300.0, 200.0, None]])])
+
+    found = both.difference("a", "b")
+
+    assert found is not None
+    assert (found.pairs, found.median) == (1, 200.0)
+    assert [both.summary(graph).failed for graph in "ab"] == [1, 1]
+
+
+def test_graphs_that_share_no_answered_turn_have_no_difference() -> None:
+    assert Comparison([*runs("a", [[None]]), *runs("b", [[1.0]])]).difference("a", "b") is None
+
+
+def test_the_blame_of_all_phases_adds_up_to_the_mean_difference() -> None:
+    a = [RunResult("a", 0, (answered(0, 900.0, LLM=500, TTS=400), answered(1, 700.0, LLM=700)), 1, 1)]
+    b = [RunResult("b", 0, (answered(0, 500.0, LLM=450, TTS=50), answered(1, 650.0, LLM=600, STT=50)), 1, 1)]
+    both = Comparison([*a, *b])
+
+    blame = {one.name: one.saved for one in both.blame("a", "b")}
+
+    assert blame == {"STT": -25.0, "LLM": 75.0, "TTS": 175.0}
+    found = both.difference("a", "b")
+    assert found is not None
+    assert sum(blame.values()) == found.mean
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [("What time is it?", 0), ("what time it", 1), ("", 4), ("what the time is it now", 2), ("it is time what", 4)],
+)
+def test_word_errors_are_the_edit_distance_in_words(said: str, wrong: int) -> None:
+    assert word_errors("what time is it", said) == (wrong, 4)
