@@ -69,7 +69,7 @@ class KokoroTts(Node):
                 for sound, words in captions.end() if captions else []:
                     for speech in part.feed(sound, words):
                         yield speech
-            self._check_length(part, spoken)
+                self._check_length(part, spoken, answer.who)
         for speech in part.end():
             yield speech
 
@@ -109,7 +109,7 @@ class KokoroTts(Node):
         }
         return Posted(
             self.ctx.http(self.service), path, body,
-            who=self._who, first_ns=self.first_byte_timeout, stall_ns=self.stall_timeout,
+            first_ns=self.first_byte_timeout, stall_ns=self.stall_timeout,
         )  # fmt: skip
 
     # -- what can be wrong with the answer -----------------------------------------------------------------------------
@@ -121,20 +121,16 @@ class KokoroTts(Node):
             raise await answer.refusal(wanted=self.voice)
         if kind.startswith(("text/", *_COMPRESSED)):
             raise ServiceError(
-                f"{self._who} sends {kind}, not raw sound", hint="it must know response_format: pcm; is the URL right?"
+                f"{answer.who} sends {kind}, not raw sound", hint="it must know response_format: pcm; is the URL right?"
             )
         return answer
 
-    def _check_length(self, part: Part, spoken: str) -> None:
+    def _check_length(self, part: Part, spoken: str, who: str) -> None:
         least_ms = LEAST_MS_A_LETTER * sum(map(str.isalnum, spoken)) / self.speed
         got_ms = part.received * 1000 / part.rate_hz
         if got_ms < least_ms:
             found = f"only {got_ms:.0f} ms of sound" if part.received else "no sound"
             raise ServiceError(
-                f"{self._who} answered a sentence of {len(spoken)} characters with {found}",
+                f"{who} answered a sentence of {len(spoken)} characters with {found}",
                 hint="see the TTS server's log",
             )
-
-    @property
-    def _who(self) -> str:
-        return f"the TTS service '{self.service}'"

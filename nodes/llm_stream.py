@@ -43,7 +43,6 @@ class LlmStream(Node):
             self.ctx.http(self.service),
             "/v1/chat/completions",
             self._body(frame),
-            who=f"the LLM service '{self.service}'",
             first_ns=self.first_token_timeout,
             stall_ns=self.stall_timeout,
         )

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Literal
 
 from flowgraph import MS, SECOND, Duration, Field, Node, ServiceName
@@ -34,9 +35,10 @@ ONSET_NS = 300 * MS
 """Speech begins at most so long before the VAD is sure of it."""
 KEEP_ALIVE_NS = 4 * SECOND
 """Deepgram hangs up after 10 s with neither sound nor a sign of life."""
-CONNECT_S = 10.0
 LAST_WORDS_S = 2.0
 """So long the recogniser may take, after the sound has ended, to say what is left."""
+ABNORMAL = 1006
+"""A WebSocket's close code where there was no closing handshake."""
 HEARTBEAT_S = 20.0
 """A ping is sent so often; a server that doesn't answer one within half of it is gone."""
 
@@ -73,11 +75,21 @@ class WsStt(Node):
         self._silent_ns = 0
         self._draining = False
         self._patience: asyncio.Timeout | None = None
-        self._socket = await self._connect()
+        self._connection = AsyncExitStack()
+        self._socket: ClientWebSocketResponse = await self._connection.enter_async_context(
+            self.ctx.http(self.service).websocket(
+                self._recogniser.path,
+                query=self._recogniser.query(rate_hz=self.rate_hz, model=self.model, language=self.language)
+                | self.query,
+                headers=self._recogniser.headers(self.ctx.http(self.service).key),
+                compress=0,
+                heartbeat=HEARTBEAT_S,
+            )
+        )
 
     async def close(self) -> None:
-        if (socket := getattr(self, "_socket", None)) is not None:
-            await socket.close()
+        if (connection := getattr(self, "_connection", None)) is not None:
+            await connection.aclose()
 
     async def drain(self) -> None:
         self._draining = True
@@ -152,7 +164,7 @@ class WsStt(Node):
         except TimeoutError:
             return  # asked to end, the recogniser said nothing more
         if not self._draining:
-            raise self._closed(message.extra)
+            raise await self._lost(message.extra)
         if self._stretch:
             yield self._transcript(self._last or 0, self._stretch[-1].end, final=True)
 
@@ -195,45 +207,19 @@ class WsStt(Node):
             at=self.ctx.clock.now(),
         )
 
-    # -- the socket ----------------------------------------------------------------------------------------------------
-
-    async def _connect(self) -> ClientWebSocketResponse[Literal[True]]:
-        from aiohttp import ClientError, ClientWSTimeout, WSServerHandshakeError
+    async def _lost(self, reason: object) -> ServiceError:
+        """Why the socket is closed though nobody asked for it."""
+        from aiohttp import ServerDisconnectedError
 
         service = self.ctx.http(self.service)
-        query = self._recogniser.query(rate_hz=self.rate_hz, model=self.model, language=self.language) | self.query
-        url = service.ws_url(self._recogniser.path, **query)
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                socket: ClientWebSocketResponse[Literal[True]] = await service.session.ws_connect(
-                    url,
-                    headers=self._recogniser.headers(service.key),
-                    compress=0,
-                    heartbeat=HEARTBEAT_S,
-                    timeout=ClientWSTimeout(ws_close=1.0),
-                )
-                return socket
-        except WSServerHandshakeError as error:
-            raise ServiceError(
-                f"{self._where()} refuses the connection ({error.status} {error.message})",
-                hint="set the service's key" if error.status in (401, 403) else "is the URL that of an STT service?",
-            ) from error
-        except TimeoutError:
-            raise ServiceError(
-                f"{self._where()} doesn't answer within {CONNECT_S:.0f} s", hint="is the server running?"
-            ) from None
-        except (ClientError, OSError) as error:
-            raise ServiceError(
-                f"{self._where()} can't be reached: {error}", hint="is the server running, the URL right?"
-            ) from error
-
-    def _closed(self, reason: object) -> ServiceError:
         code = self._socket.close_code
-        why = f"{code}, {reason}" if reason else f"{code}"
+        if code is None or code == ABNORMAL:
+            try:
+                async with service.explained():
+                    raise ServerDisconnectedError
+            except ServiceError as error:
+                return error
         return ServiceError(
-            f"{self._where()} closed the connection ({why})",
-            hint="see the STT server's log; `on_error: restart` opens a new one",
+            f"service '{service.name}' ({service.address}) closed the connection ({code}{f', {reason}' if reason else ''})",
+            hint="see its log; `on_error: restart` opens a new one",
         )
-
-    def _where(self) -> str:
-        return f"the STT service '{self.service}'"

@@ -12,8 +12,6 @@ from flowgraph.units import SECOND
 from nodes.clients.problems import refusal
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse
-
     from flowgraph.services import HttpService
 
 LARGEST_ERROR = 64 << 10
@@ -28,34 +26,24 @@ class Posted:
     Leaving it by an exception (a cancel too) closes the connection: that is how a server learns that it may stop.
     """
 
-    def __init__(
-        self, service: HttpService, path: str, body: dict[str, Any], *, who: str, first_ns: int, stall_ns: int
-    ) -> None:
-        """`who`: the service, as messages name it. `first_ns`: until what `begun` means. `stall_ns`: between portions then."""
+    def __init__(self, service: HttpService, path: str, body: dict[str, Any], *, first_ns: int, stall_ns: int) -> None:
+        """`first_ns`: the time until what `begun` means. `stall_ns`: between two portions after that."""
         self.begun = False
         """Set by the caller when what it waits for has come: from now on only a standstill is an error."""
+        self.who = f"service '{service.name}' ({service.address})"
+        """As messages name it."""
         self._service = service
-        self._path = path
-        self._body = body
-        self._who = who
+        self._exchange = service.post(path, json=body)
         self._first_s = first_ns / SECOND
         self._stall_s = stall_ns / SECOND
 
     async def __aenter__(self) -> Self:
-        from aiohttp import ClientError
-
         self._first_by = asyncio.get_running_loop().time() + self._first_s
         try:
             async with asyncio.timeout_at(self._first_by):
-                self._response: ClientResponse = await self._service.session.post(
-                    self._service.url(self._path), json=self._body, headers=self._service.headers
-                )
+                self._response = await self._exchange.__aenter__()
         except TimeoutError:
             raise self._late() from None
-        except (ClientError, OSError) as error:
-            raise ServiceError(
-                f"{self._who} can't be reached: {error}", hint="is the server running, the URL right?"
-            ) from error
         return self
 
     async def __aexit__(
@@ -65,7 +53,7 @@ class Posted:
             if kind is None:
                 await self._settle()
         finally:
-            self._response.close()  # does nothing where the answer has ended and its connection is back in the pool
+            await self._exchange.__aexit__(kind, error, traceback)
 
     @property
     def status(self) -> int:
@@ -81,37 +69,33 @@ class Posted:
         return self._response.headers.get(name, "")
 
     async def read(self) -> bytes:
-        """The bytes that have arrived, or the next ones; b"" at the end."""
-        from aiohttp import ClientError
-
+        """The bytes that have arrived, or the next ones; b"" at the end. What else it raises, leaving the block explains."""
         until = asyncio.get_running_loop().time() + self._stall_s if self.begun else self._first_by
         try:
             async with asyncio.timeout_at(until):
                 return await self._response.content.readany()
         except TimeoutError:
             raise self._late() from None
-        except (ClientError, OSError) as error:
-            raise ServiceError(
-                f"{self._who} broke off in the middle of its answer: {error}", hint="see the server's log"
-            ) from error
 
     async def refusal(self, *, wanted: str = "") -> ServiceError:
         """The error that this answer means: its status is 400 or above, or it is no answer. `wanted`: see `problems.refusal`."""
         body = b""
-        with contextlib.suppress(ServiceError):  # the status alone says enough
+        with contextlib.suppress(ServiceError, OSError):  # the status alone says enough
             while len(body) < LARGEST_ERROR and (portion := await self.read()):
                 body += portion
-        return refusal(self._who, self.status, body, wanted=wanted, key=self._service.key)
+        return refusal(self.who, self.status, body, wanted=wanted, key=self._service.key)
 
     async def _settle(self) -> None:
+        self.begun, self._stall_s = True, min(self._stall_s, SETTLE_S)
         with contextlib.suppress(ServiceError):
-            self.begun, self._stall_s = True, SETTLE_S
             while await self.read():
                 pass
 
     def _late(self) -> ServiceError:
         if self.begun:
-            return ServiceError(f"{self._who} has sent nothing for {self._stall_s:g} s in the middle of its answer")
+            return ServiceError(
+                f"{self.who} has sent nothing for {self._stall_s:g} s in the middle of its answer", hint="see its log"
+            )
         return ServiceError(
-            f"{self._who} doesn't answer within {self._first_s:g} s", hint="is it loading its model, or overloaded?"
+            f"{self.who} doesn't answer within {self._first_s:g} s", hint="is it loading its model, or overloaded?"
         )
