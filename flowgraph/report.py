@@ -159,10 +159,12 @@ class _Exchange:
 
     @property
     def over(self) -> bool:
-        """Has it been answered to the end, and the user finished?"""
-        if not self.answers or not all(answer.final for answer in self.answers):
+        """Has it been answered to the end, and the user finished? After an error there may be another try."""
+        if not self.answers or not self.idle:
             return False
-        return self.utterance is None or self.answers[-1].until >= self.utterance.end_at or bool(self.answers[-1].error)
+        if self.utterance is None:
+            return True
+        return self.answers[-1].until >= self.utterance.end_at and not self.answers[-1].error
 
     @property
     def idle(self) -> bool:
@@ -295,7 +297,8 @@ class Report:
         utterance, answers = exchange.utterance, exchange.answers
         end_at = utterance.end_at if utterance is not None else 0
         audible = [answer for answer in answers if answer.audible_at]
-        answer = next((a for a in audible if a.audible_at >= end_at), None) or (answers[-1] if answers else None)
+        behind = (a for a in audible if a.audible_at >= end_at and not a.error)
+        answer = next(behind, None) or (answers[-1] if answers else None)
         greeting = answer is not None and answer.greeting
         since = end_at if utterance is not None else answer.asked_at if answer is not None else 0
         latency = None
@@ -333,7 +336,7 @@ class Report:
             cut_off=utterance is not None and any(a.audible_at < end_at for a in audible),
             interrupted=cut is not None,
             stopped_in_ns=cut.until - onset if cut is not None and onset else None,
-            error=next((a.error for a in answers if a.error), ""),
+            error=answer.error if answer is not None else "",
         )
 
     def _onset_of(self, answer: _Answer) -> int:

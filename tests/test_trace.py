@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowgraph import taps
+from flowgraph.session import Session
+from flowgraph.testing import run_virtual
+from flowgraph.trace import Incomplete, Step, Trace
+from flowgraph.units import MS
+from tests.spoken import Conversation, held, spoken
+
+SAYS = [{"from": 500, "to": 1100, "text": "What time is it?"}]
+PREPARED = ("ear.seconds=2",)
+"""The answer waits for its commit: the path goes through the decision."""
+LATE = ("ear.seconds=2", "dialogue.speculate_after=off", "llm.delay=200ms")
+"""The commit waits for the answer: the path goes through LLM and TTS."""
+
+
+def replayed(talk: Conversation, without: int = -1) -> list[Step]:
+    """The path of the first turn from the recorded events, one of them left out."""
+    [turn] = talk.turns
+    answer = talk.report._answers[turn.attempts]
+    trace = Trace(talk.session.graph, now=lambda: talk.events[-1][0])
+    for number, event in enumerate(talk.events):
+        if number != without:
+            trace.tap(event)
+    return trace.path(answer.sound, by=answer.by, audible_at=answer.audible_at, since=turn.speech_end_at)
+
+
+def on_the_path(talk: Conversation) -> list[int]:
+    """Indices of the events that the path is made of: found by following the causes, not by asking the trace."""
+    made: dict[int, tuple[int, int, int]] = {}
+    for number, event in enumerate(talk.events):
+        if event[1] == taps.STAMP:
+            made[event[3].id] = (number, event[3].cause_id, event[2])
+        elif event[1] == taps.BULK:
+            made[event[3]] = (number, event[4], event[2])
+    [turn] = talk.turns
+    labels = {step.where for step in turn.steps if step.kind in ("waiting", "holding")}
+    edges = [edge.label for edge in talk.session.graph.edges]
+    found: list[int] = []
+    for number, event in enumerate(talk.events):
+        if event[1] == taps.COMMIT:
+            found.append(number)
+    committing = talk.events[found[0]][3]
+    frame = talk.report._answers[turn.attempts].sound
+    while frame:
+        number, cause, _ = made[frame]
+        found.append(number)
+        found += [
+            other
+            for other, event in enumerate(talk.events)
+            if event[1] in (taps.PUT, taps.TAKE) and event[3] == frame and edges[event[2]] in labels
+        ]
+        held_back = any(step.kind == "holding" for step in turn.steps) and frame == talk.report._answers[1].sound
+        frame = committing if held_back else cause
+    return found
+
+
+@pytest.mark.parametrize("settings", [PREPARED, LATE], ids=["prepared", "late"])
+def test_every_event_of_a_path_is_needed(settings: tuple[str, ...]) -> None:
+    talk = held(*settings, says=SAYS)
+    needed = on_the_path(talk)
+
+    assert replayed(talk) == list(talk.turns[0].steps)
+    assert len(needed) >= 10
+    for number in needed:
+        with pytest.raises(Incomplete):
+            replayed(talk, without=number)
+
+
+@pytest.mark.parametrize("settings", [PREPARED, LATE], ids=["prepared", "late"])
+def test_an_event_that_is_missing_elsewhere_changes_nothing(settings: tuple[str, ...]) -> None:
+    talk = held(*settings, says=SAYS)
+    whole = replayed(talk)
+    needed = set(on_the_path(talk))
+
+    for number in range(0, len(talk.events), 17):
+        if number not in needed:
+            assert replayed(talk, without=number) == whole
+
+
+def test_the_path_of_a_prepared_answer_goes_through_the_decision() -> None:
+    [turn] = held(*PREPARED, says=SAYS).turns
+
+    assert [step.where for step in turn.steps if step.kind == "holding"] == ["tts -> speaker"]
+    assert not any(step.where in ("llm", "tts", "stt") for step in turn.steps)
+
+
+def test_the_path_of_a_late_answer_goes_through_what_made_it() -> None:
+    [turn] = held(*LATE, says=SAYS).turns
+
+    working = [step.where for step in turn.steps if step.kind == "working"]
+    assert working == ["gate", "dialogue", "llm", "split", "tts"]
+    assert not any(step.kind == "holding" for step in turn.steps)
+
+
+def test_connecting_is_told_apart_from_working() -> None:
+    talk = held(*LATE, says=SAYS)
+    [turn] = talk.turns
+    [llm] = [step for step in turn.steps if step.where == "llm"]
+    trace = Trace(talk.session.graph, now=lambda: talk.events[-1][0])
+    trace._services["llm"] = "llm"
+    for event in [*talk.events, *_wire("llm", connect_start=llm.start + 10 * MS, connect_end=llm.start + 50 * MS)]:
+        trace.tap(event)
+    answer = talk.report._answers[1]
+    steps = trace.path(answer.sound, by=answer.by, audible_at=answer.audible_at, since=turn.speech_end_at)
+
+    assert [(step.kind, step.ms) for step in steps if step.where == "llm"] == [
+        ("working", 10.0),
+        ("network", 40.0),
+        ("working", 150.0),
+    ]
+
+
+def test_a_connection_without_its_beginning_is_incomplete() -> None:
+    talk = held(*LATE, says=SAYS)
+    [turn] = talk.turns
+    [llm] = [step for step in turn.steps if step.where == "llm"]
+    trace = Trace(talk.session.graph, now=lambda: talk.events[-1][0])
+    trace._services["llm"] = "llm"
+    for event in [*talk.events, *_wire("llm", connect_end=llm.start + 50 * MS)]:
+        trace.tap(event)
+    answer = talk.report._answers[1]
+
+    with pytest.raises(Incomplete, match="no beginning of the connection"):
+        trace.path(answer.sound, by=answer.by, audible_at=answer.audible_at, since=turn.speech_end_at)
+
+
+def test_a_sound_that_was_audible_before_the_end_of_speech_has_no_path() -> None:
+    talk = held(*LATE, says=SAYS)
+    answer = talk.report._answers[1]
+
+    assert (
+        talk.session.trace.path(answer.sound, by=answer.by, audible_at=answer.audible_at, since=answer.audible_at + 1)
+        == []
+    )
+
+
+def test_the_file_holds_the_graph_each_frame_and_what_happened_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+
+    async def main() -> None:
+        async with Session(spoken("ear.seconds=2", says=SAYS), trace=path) as session:
+            await session.finished()
+
+    run_virtual(main())
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    kinds = {line["event"] for line in lines}
+
+    assert lines[0]["event"] == "graph"
+    assert {"frame", "put", "take", "held", "commit", "advance", "second"} <= kinds
+    [prompt] = [line for line in lines if line.get("type") == "Prompt"]
+    assert prompt["node"] == "dialogue"
+    assert prompt["fields"]["messages"][-1] == ["user", "what time is it"]
+
+
+def test_sound_is_counted_by_the_second(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+
+    async def main() -> None:
+        async with Session(spoken("ear.seconds=2", says=[]), trace=path) as session:
+            await session.finished()
+
+    run_virtual(main())
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    seconds = [line for line in lines if line["event"] == "second" and line["edge"] == "ear -> gate"]
+
+    assert sum(line["frames"] for line in seconds if line["what"] == "put") == 100
+    assert not any(line.get("type") == "Audio" for line in lines)
+
+
+def _wire(service: str, **events: int) -> list[tuple[Any, ...]]:
+    return [(at, taps.WIRE, service, name) for name, at in events.items()]
