@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from flowgraph.frame import End, Fact, Failure, Frame, Heard, Plan, frame
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     import numpy as np
     import numpy.typing as npt
 
     Samples = npt.NDArray[np.float32]
 
 __all__ = [
-    "Audio", "End", "EndOfTurn", "Failure", "Heard", "Played", "Prompt", "Sentence", "Sound", "Speech",
-    "SpeechStarted", "Token", "ToolResult", "Transcript", "Utterance", "Voice",
+    "Audio", "End", "EndOfTurn", "Failure", "Heard", "Played", "Prompt", "Recording", "Sentence", "Sound",
+    "SoundFile", "Speech", "SpeechFile", "SpeechStarted", "Token", "ToolResult", "Transcript", "Utterance", "Voice",
 ]  # fmt: skip
 
 
@@ -165,3 +168,35 @@ class Utterance(Fact):
     """The last voiced sample."""
     expects: Literal["answer", "nothing"] = "answer"
     barges_in: bool = False
+
+
+@frame
+class SoundFile(Frame):
+    """What a recorded utterance and a spoken answer share where sound goes by files. Not yielded itself."""
+
+    content: Path | bytes = dataclasses.field(repr=False)
+    """Where the file is, or all of it in memory."""
+
+    def fields(self) -> Iterator[tuple[str, Any]]:
+        """Without the file's content, which nobody reads."""
+        for name, value in Frame.fields(self):
+            shown = f"{len(value)} bytes" if isinstance(value, bytes) else str(value)
+            yield name, shown if name == "content" else value
+
+
+@frame
+class Recording(SoundFile, Fact):
+    """A finished utterance, with some silence around it."""
+
+    start_at: int = 0
+    """Clock, nanoseconds: the first sample in the file."""
+    end_at: int = 0
+    """Clock, nanoseconds: the last voiced sample."""
+
+
+@frame
+class SpeechFile(SoundFile, Plan):
+    """A whole answer, spoken."""
+
+    text: str = ""
+    """The original text that it speaks."""
