@@ -84,11 +84,15 @@ class Child:
     async def close(self) -> None:
         """End it: close its stdin, then ask by signal, then kill. Returns when the process is gone."""
         self.closing = True
-        for step in (self._let_go, self.process.terminate, self.process.kill):
-            step()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.wrap_future(self.exited), PATIENCE_S)
-                return
+        try:
+            for step in (self._let_go, self.process.terminate, self.process.kill):
+                step()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.wrap_future(self.exited), PATIENCE_S)
+                    return
+        except asyncio.CancelledError:
+            self.process.kill()
+            raise
 
     def _let_go(self) -> None:
         assert self.process.stdin is not None

@@ -339,8 +339,9 @@ class HttpService:
                 return ServiceError(f"{who} shows a TLS certificate that isn't accepted: {reason}", hint=hint)
             case aiohttp.ClientSSLError():
                 return ServiceError(f"{who} doesn't speak TLS", hint=f"should {where} begin with http://?")
-            case aiohttp.ClientConnectorError(os_error=socket.gaierror()):
-                return ServiceError(f"{who} can't be found: there is no host '{error.host}'", hint=f"correct {where}")
+            case aiohttp.ClientConnectorDNSError() | aiohttp.ClientConnectorError(os_error=socket.gaierror()):
+                hint = f"correct {where}, or check the network"
+                return ServiceError(f"{who} can't be found: no host is known as '{error.host}'", hint=hint)
             case aiohttp.ClientConnectorError(os_error=OSError(errno=errno.ECONNREFUSED)):
                 return ServiceError(f"{who} refuses the connection", hint=f"start it, or correct {where}")
             case aiohttp.ClientConnectorError(os_error=reason):

@@ -85,11 +85,13 @@ class Services:
 
         Raises ServiceError where it can't.
         """
-        dead = self._children.get(name)
-        if dead is not None and dead.exited.done():
+        child = self._children.get(name)
+        if child is None:
+            return
+        if child.exited.done():
             child = self._children[name] = Child(self._specs[name])
             await self._ready(child)
-            self.http(name).move(await child.url())
+        self.http(name).move(await child.url())
 
     async def close(self) -> None:
         """Close all connections and end all servers of ours: none is left running. Also after a failed `start`; also twice."""
@@ -111,7 +113,7 @@ class Services:
         spec = self._specs[name]
         return HttpService(
             spec,
-            self._children[name].ready.result() if spec.embedded else spec.url,
+            self._children[name].ready.result(timeout=0) if spec.embedded else spec.url,
             connector=self._network.connector(),
             now=clock_of(asyncio.get_running_loop()).now,
             log=self.log,

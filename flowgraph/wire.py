@@ -40,7 +40,7 @@ class Wire:
             host.lower(): web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
             for host, app in applications.items()
         }
-        self._transports: dict[str, set[asyncio.BaseTransport]] = {host: set() for host in self._runners}
+        self._transports: dict[str, set[asyncio.Transport]] = {host: set() for host in self._runners}
         self.handshake_s = handshake_s
         """What a new connection costs, in seconds of the loop's time."""
         self.refusing: set[str] = set()
@@ -59,10 +59,11 @@ class Wire:
 
     def cut(self, host: str) -> int:
         """Break every connection to a host, as a killed server does; returns how many there were."""
-        open_ones = [transport for transport in self._transports[host] if not transport.is_closing()]
+        transports = self._transports[host.lower()]
+        open_ones = [transport for transport in transports if not transport.is_closing()]
+        transports.clear()
         for transport in open_ones:
-            transport.abort()  # type: ignore[attr-defined]
-        self._transports[host].clear()
+            transport.abort()
         return len(open_ones)
 
     async def close(self) -> None:
