@@ -29,8 +29,8 @@ class Options(Node):
     limit: Duration | None = None
     buffer: Size = 1024
     quiet: bool = False
-    words: list[str] = []
-    table: dict[str, int] = {}
+    words: list[str] = Field(default_factory=list)
+    table: dict[str, int] = Field(default_factory=dict)
     service: ServiceName = "stt"
     voice: str = "x"
     even: int = Field(2, multiple_of=2)
