@@ -93,7 +93,7 @@ class Lines:
     def finish(self, report: Report | None) -> None:
         if report is not None:
             self.console.print()
-            for part in summary(report):
+            for part in summary(report, self.console.width):
                 self.console.print(part)
 
     async def refresh(self) -> None:
@@ -155,7 +155,7 @@ class Live(Lines):
             self._paragraph("    " if said else number, turn.heard.strip(), "")
         line = figures(turn)
         if line is not None:
-            self.console.print(line, soft_wrap=False)
+            self.console.print(line)
         self._partial = ""
 
     def stopping(self) -> None:
@@ -253,7 +253,7 @@ class Typed(Lines):
     def turn(self, turn: TurnReport) -> None:
         line = figures(turn)
         if line is not None:
-            self.line(line)
+            self.console.print(line)
         self._prompt()
 
     def _on_transcript(self, transcript: Any) -> None:

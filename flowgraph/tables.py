@@ -32,7 +32,7 @@ COLOURS = {
 OTHER = "bright_blue"
 AXIS_NS = SECOND
 """A bar of full width."""
-BAR = 24
+BAR = 20
 
 
 def in_ms(phases: Mapping[str, int]) -> dict[str, int]:
@@ -98,88 +98,91 @@ def one_line(turn: TurnReport) -> str:
     return " ".join(words)
 
 
-def figures(turn: TurnReport) -> Text | None:
+def figures(turn: TurnReport) -> Table | None:
     """Where the milliseconds of a turn went, with a bar; None if there is nothing to say."""
-    text = Text("    ")
-    if turn.latency_ns is not None:
-        text.append(f"{total(turn):>8}  ", style="bold")
-        if turn.phases:
-            text.append_text(bar(turn.phases)).append("  ").append_text(parts(turn))
-        else:
-            text.append(turn.incomplete, style="red")
+    if turn.latency_ns is None and not turn.verdict:
+        return None
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=10, justify="right", no_wrap=True, style="bold")
+    if turn.phases:
+        grid.add_column(width=BAR, no_wrap=True)
+    grid.add_column(ratio=1)
+    beside = [Text()] if turn.phases else []
+    if turn.phases:
+        grid.add_row(total(turn), bar(turn.phases), parts(turn))
+    elif turn.latency_ns is not None:
+        grid.add_row(total(turn), Text(turn.incomplete, style="red"))
     if turn.verdict:
-        text.append("  " if turn.latency_ns is not None else "")
-        text.append(turn.verdict, style="red" if turn.failed or turn.error or turn.cut_off else "yellow")
-    return text if text.plain.strip() else None
+        bad = turn.failed or turn.error or turn.cut_off
+        grid.add_row("", *beside, Text(turn.verdict, style="red" if bad else "yellow"))
+    return grid
 
 
-def summary(report: Report) -> Iterator[Table | Text]:
+def summary(report: Report, width: int) -> Iterator[Table | Text]:
     """The end of a run: a table of the turns by phases, p50 and p90, the budget's verdict, and the counts."""
     if not report.turns:
         yield Text("no turns: nobody spoke, or nothing was answered", style="dim")
         return
     if report.latencies:
-        yield _table(report)
-    yield _voice_to_voice(report)
+        yield _table(report, width)
+        yield Text()
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(ratio=1)
+    grid.add_row("voice to voice", _voice_to_voice(report))
     for verdict in report.verdicts():
-        yield _verdict(verdict)
-    yield _counts(report)
+        grid.add_row("budget", _verdict(verdict))
+    grid.add_row(_many(len(report.asked), "turn"), _counts(report))
+    yield grid
 
 
-def _table(report: Report) -> Table:
-    names = [
-        name
-        for name in ordered(name for turn in report.turns for name in turn.phases)
-        if any(in_ms(turn.phases).get(name) for turn in report.turns)
-    ]
-    table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
-    table.add_column("", justify="right", style="dim")
-    table.add_column("ms", ratio=1, no_wrap=True, overflow="ellipsis")
+def _table(report: Report, width: int) -> Table:
+    rows = [(turn, in_ms(turn.phases)) for turn in report.asked]
+    names = [name for name in ordered(n for _, row in rows for n in row) if any(row.get(name) for _, row in rows)]
+    heads = [SHORT.get(name, name) for name in names]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column("", justify="right", style="dim", no_wrap=True)
+    room = width - 5 - 9 - sum(len(head) + 2 for head in heads)
+    table.add_column("ms", width=max(room, 8), no_wrap=True, overflow="ellipsis")
     table.add_column("total", justify="right", style="bold", no_wrap=True)
-    for name in names:
-        table.add_column(SHORT.get(name, name), justify="right", header_style=f"bold {colour(name)}", no_wrap=True)
-    for turn in report.asked:
-        split = in_ms(turn.phases)
-        cells = [str(split.get(name) or "·") if turn.phases else "" for name in names]
-        shown = total(turn).removesuffix(" ms") or "–"
-        table.add_row(str(turn.number), Text(turn.said or turn.truth), shown, *cells)
+    for name, head in zip(names, heads, strict=True):
+        table.add_column(head, justify="right", header_style=f"bold {colour(name)}", no_wrap=True)
+    for turn, row in rows:
+        cells = [str(row.get(name) or "·") if row else "" for name in names]
+        table.add_row(str(turn.number), Text(turn.said or turn.truth), total(turn).removesuffix(" ms") or "–", *cells)
     table.add_section()
-    rows = report.phase_percentiles(50, 90)
+    percentiles = report.phase_percentiles(50, 90)
     for index, percent in enumerate((50, 90)):
-        value = report.percentile(percent)
-        cells = [f"{rows[name][index] / MS:.0f}" if name in rows else "" for name in names]
-        table.add_row("", Text(f"p{percent}", style="bold"), f"{(value or 0) / MS:.0f}", *cells, style="bold")
+        cells = [f"{percentiles[name][index] / MS:.0f}" for name in names]
+        table.add_row("", f"p{percent}", f"{(report.percentile(percent) or 0) / MS:.0f}", *cells, style="bold")
     return table
 
 
 def _voice_to_voice(report: Report) -> Text:
-    text = Text.assemble(("voice to voice  ", "bold"))
     p50, p90 = report.percentile(50), report.percentile(90)
     if p50 is None or p90 is None:
-        return text.append("nothing to measure: no answer was heard")
-    count = len(report.latencies)
+        return Text("nothing to measure: no answer was heard")
     known = "annotated" if report.annotated else "estimated by the VAD"
-    text.append(f"p50 {p50 / MS:.0f} ms · p90 {p90 / MS:.0f} ms", style="bold")
-    return text.append(f" over {_many(count, 'turn')}; the end of speech is {known}", style="dim")
+    text = Text(f"p50 {p50 / MS:.0f} ms · p90 {p90 / MS:.0f} ms", style="bold")
+    return text.append(f" ({_many(len(report.latencies), 'turn')}, end of speech {known})", style="not bold dim")
 
 
 def _verdict(verdict: Verdict) -> Text:
-    text = Text.assemble(("budget          ", "bold"), f"{verdict.name} ≤ {verdict.limit_ns / MS:.0f} ms: ")
+    text = Text(f"{verdict.name} ≤ {verdict.limit_ns / MS:.0f} ms: ")
     if verdict.value_ns is None:
         return text.append("nothing to measure", style="yellow")
-    figure = f"{verdict.value_ns / MS:.0f} ms"
     if verdict.kept:
-        return text.append("kept", style="green").append(f", {figure}")
-    text.append("broken", style="red").append(f", {figure}")
+        return text.append("kept", style="green").append(f", {verdict.value_ns / MS:.0f} ms")
+    text.append("broken", style="red").append(f", {verdict.value_ns / MS:.0f} ms")
     if verdict.phase:
         name = SHORT.get(verdict.phase, verdict.phase)
-        text.append(f"; mostly {name}, {verdict.phase_ns / MS:.0f} ms in the turns over it")
+        text.append(f"; mostly by {name}: {verdict.phase_ns / MS:.0f} ms")
     return text
 
 
 def _counts(report: Report) -> Text:
     counts = report.counts()
-    text = Text.assemble((f"{_many(counts['turns'], 'turn'):<16}", "bold"), f"{counts['answered']} answered")
+    text = Text(f"{counts['answered']} answered")
     bad = {
         "unanswered": "unanswered",
         "errors": "with an error",
