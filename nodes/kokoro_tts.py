@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -24,6 +25,9 @@ from nodes.vocabulary import End, Sentence, Speech
 LEAST_MS_A_LETTER = 8
 """Speech takes about 65 ms a letter; with an eighth of that, most of it is missing."""
 _COMPRESSED = ("audio/mp", "audio/ogg", "audio/opus", "audio/aac", "audio/flac", "audio/webm")
+
+# An option of that name overrides the class's figure on purpose: see `Node.parallel`.
+warnings.filterwarnings("ignore", 'Field name "parallel" in "KokoroTts" shadows', UserWarning)
 
 
 class KokoroTts(Node):

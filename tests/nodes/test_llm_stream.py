@@ -230,7 +230,7 @@ class Interrupter(Node):
 
     owns_turn = True
 
-    def process(self, frame: SpeechStarted) -> Iterator[Prompt]:  # noqa: ARG002
+    def process(self, frame: SpeechStarted) -> Iterator[Prompt]:
         self.ctx.turn.commit(self.ctx.turn.advance())
         yield Prompt(PROMPT.messages)
 
