@@ -80,6 +80,10 @@ class Network(Protocol):
     async def open(self) -> None:
         """Called before the first request."""
 
+    def address(self, url: str) -> str:
+        """Where the client is to believe that the service at `url` is."""
+        ...
+
     def connector(self) -> ParkingConnector:
         """A pool of connections for one service."""
         ...
@@ -93,6 +97,10 @@ class Tcp:
 
     async def open(self) -> None:
         """Nothing to do."""
+
+    def address(self, url: str) -> str:
+        """Where it is."""
+        return url
 
     def connector(self) -> ParkingConnector:
         """TCP and TLS; names are looked up once in five minutes."""
@@ -195,18 +203,14 @@ class HttpService:
         """`async with service.post("/v1/audio/speech", json={…}) as response:`; see `request`."""
         return self.request("POST", path, query=query, **options)
 
-    def request(
-        self, method: str, path: str, *, query: Query | None = None, stall_s: float | None = None, **options: Any
-    ) -> Exchange:
+    def request(self, method: str, path: str, *, query: Query | None = None, **options: Any) -> Exchange:
         """A request with the service's key; `options` are aiohttp's (`json`, `data`, `headers`). Any status is returned.
 
         `async with` closes the response, which cancels an answer that isn't read to its end, and turns connection errors
         inside the block into ServiceError. `await` only does so until the headers are there, and leaves closing to you.
-        `stall_s`: how long the service may send nothing.
+        Once connected there is no time limit: use `asyncio.timeout`.
         """
         options["headers"] = {**self.headers, **(options.get("headers") or {})}
-        if stall_s is not None:
-            options["timeout"] = aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_read=stall_s)
         return Exchange(self, method, self.url(path, **(query or {})), options)
 
     @contextlib.asynccontextmanager
@@ -350,8 +354,6 @@ class HttpService:
             case aiohttp.ConnectionTimeoutError():
                 hint = f"is it running, a firewall between, {where} right?"
                 return ServiceError(f"{who} doesn't answer within {CONNECT_S:.0f} s", hint=hint)
-            case aiohttp.ServerTimeoutError():
-                return ServiceError(f"{who} has stopped sending", hint="see its log; it may be overloaded or stuck")
             case aiohttp.WSServerHandshakeError(status=status) if status != 101:
                 hint = "set its key" if status in (401, 403) else f"is {where} that of a server for this protocol?"
                 return ServiceError(f"{who} refuses the WebSocket with status {status}", hint=hint)

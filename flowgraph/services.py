@@ -91,7 +91,8 @@ class Services:
         if child.exited.done():
             child = self._children[name] = Child(self._specs[name])
             await self._ready(child)
-        self.http(name).move(await child.url())
+        client, url = self.http(name), await child.url()
+        client.move(self._network.address(url) if self._network is not None else url)
 
     async def close(self) -> None:
         """Close all connections and end all servers of ours: none is left running. Also after a failed `start`; also twice."""
@@ -113,7 +114,7 @@ class Services:
         spec = self._specs[name]
         return HttpService(
             spec,
-            self._children[name].ready.result(timeout=0) if spec.embedded else spec.url,
+            self._network.address(self._children[name].ready.result(timeout=0) if spec.embedded else spec.url),
             connector=self._network.connector(),
             now=clock_of(asyncio.get_running_loop()).now,
             log=self.log,

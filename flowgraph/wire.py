@@ -53,6 +53,10 @@ class Wire:
         for runner in self._runners.values():
             await runner.setup()
 
+    def address(self, url: str) -> str:
+        """Where it is."""
+        return url
+
     def connector(self) -> ParkingConnector:
         """A pool of connections that are socketpairs."""
         return _WireConnector(self)
