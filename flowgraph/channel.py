@@ -94,9 +94,16 @@ class Inbox:
         return best.take() if best is not None else None
 
     @property
+    def source(self) -> bool:
+        """True if nothing but feedback feeds the node: the stream begins, and ends, with it."""
+        return all(channel.feedback for channel in self.channels)
+
+    @property
     def ended(self) -> bool:
         """True once every input that counts is closed and empty."""
-        return all(channel.closed and not len(channel) for channel in self.channels if not channel.feedback)
+        return all(
+            channel.closed and not len(channel) for channel in self.channels if self.source or not channel.feedback
+        )
 
     async def wait(self) -> None:
         """Return when there may be something to take, or something else to see to."""

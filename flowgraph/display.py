@@ -148,7 +148,7 @@ class Live(Lines):
     def turn(self, turn: TurnReport) -> None:
         self.console.print()
         said = "" if turn.greeting else turn.said or turn.truth
-        number = f"{turn.number:>2}  "
+        number = f"{turn.number or '':>2}  "
         if said:
             self._paragraph(number, said, "bold")
         if turn.heard.strip():

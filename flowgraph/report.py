@@ -36,7 +36,7 @@ class TurnReport:
     """One turn, as people count them. Times are nanoseconds on the session's clock."""
 
     number: int
-    """From 1, greetings included."""
+    """From 1; 0 for a greeting."""
     said: str
     """What was understood of the user."""
     truth: str
@@ -87,6 +87,8 @@ class TurnReport:
             words.append(f"error: {self.error}")
         elif self.failed:
             words.append("unanswered")
+        elif self.greeting:
+            pass
         elif self.audible_at and not self.expected:
             words.append("answered, though nothing was asked")
         elif not self.audible_at:
@@ -318,7 +320,7 @@ class Report:
         onset = self._onset_of(cut) if cut is not None else 0
         attempts = sum(a.attempts for a in answers)
         return TurnReport(
-            number=len(self.turns) + 1,
+            number=0 if greeting else len(self.asked) + 1,
             said=answer.said if answer is not None else "",
             truth=utterance.text if utterance is not None else "",
             heard=answer.text if answer is not None else "",

@@ -111,7 +111,7 @@ class Session:
     async def stop(self, *, drain_s: float = 2.0) -> None:
         """Close the sources, let what is on its way come through for `drain_s` seconds, then end."""
         for name, task in self._tasks.items():
-            if not self._workers[name].inbox.channels:
+            if self._workers[name].inbox.source:
                 task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=drain_s)

@@ -87,8 +87,8 @@ def total(turn: TurnReport) -> str:
 
 def one_line(turn: TurnReport) -> str:
     """A turn for a pipe: `3  "twelve times seven" → "Eighty four." 421 ms = speech end 402 · LLM 9 · playout 10`."""
-    said = "(greeting)" if turn.greeting else f'"{turn.said or turn.truth}"'
-    words = [f"{turn.number:>2} ", said]
+    said = "greeting" if turn.greeting else f'"{turn.said or turn.truth}"'
+    words = [f"{turn.number or '':>2} ", said]
     if turn.heard:
         words += ["→", f'"{turn.heard.strip()}"']
     if turn.latency_ns is not None:
@@ -162,7 +162,7 @@ def _voice_to_voice(report: Report) -> Text:
     p50, p90 = report.percentile(50), report.percentile(90)
     if p50 is None or p90 is None:
         return Text("nothing to measure: no answer was heard")
-    known = "annotated" if report.annotated else "estimated by the VAD"
+    known = "annotated" if report.annotated else "estimated"
     text = Text(f"p50 {p50 / MS:.0f} ms · p90 {p90 / MS:.0f} ms", style="bold")
     return text.append(f" ({_many(len(report.latencies), 'turn')}, end of speech {known})", style="not bold dim")
 

@@ -143,7 +143,7 @@ class Worker:
                 for task in tasks:
                     if task.done():
                         task.result()
-                if not pending:
+                if not pending or (self.inbox.source and self._producer is not None and self._producer.done()):
                     return
                 changed = loop.create_task(self._changed.wait())
                 await asyncio.wait([*pending, changed], return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Typed instead of spoken: each line is a final transcript. Takes the place of microphone, VAD and STT (`flow run --text`).
+"""Typed instead of spoken: each line is a final transcript, and known to be right. Takes the place of microphone, VAD and STT.
 
 1. A line that is typed while an answer is on waits until it has been heard: a pipe is a conversation, not a pile of interruptions.
 2. The end of the input ends the stream once the last answer has been heard.
@@ -14,14 +14,16 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 
-from flowgraph import SECOND, Node
-from nodes.vocabulary import Heard, Prompt, Transcript
+from flowgraph import MS, SECOND, Node
+from nodes.vocabulary import Heard, Prompt, Transcript, Utterance
 
 CHUNK = 4096
 AHEAD = 64
 """So many lines are read ahead."""
 PROMPT_NS = 1 * SECOND
 """A line that hasn't led to a prompt by then leads to none."""
+GREETING_NS = 50 * MS
+"""A greeting, if there is one, has begun by then."""
 
 
 class Keyboard(Node):
@@ -37,17 +39,19 @@ class Keyboard(Node):
         self._idle.set()
         threading.Thread(target=self._read, name=self.ctx.name, daemon=True).start()
 
-    async def run(self) -> AsyncIterator[Transcript]:
+    async def run(self) -> AsyncIterator[Utterance | Transcript]:
+        await self._prompt_within(GREETING_NS)
+        count = 0
         async for line in self._lines:
             self._room.release()
             await self._idle.wait()
             self._prompted.clear()
             # The answer's last sample may be on its way to the ear: nothing was said before it was heard.
             said_at = max(self.ctx.clock.now(), self._heard_until)
+            yield Utterance(count, line, said_at, said_at)
             yield Transcript(line, final=True, start_at=said_at, end_at=said_at)
-            if Prompt in self.ctx.fed:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._prompted.wait(), PROMPT_NS / SECOND)
+            await self._prompt_within(PROMPT_NS)
+            count += 1
         await self._idle.wait()
 
     def process(self, frame: Prompt | Heard) -> None:
@@ -60,6 +64,11 @@ class Keyboard(Node):
             case Heard(final=True) if frame.turn >= self._asked:
                 self._heard_until = frame.played_until
                 self._idle.set()
+
+    async def _prompt_within(self, ns: int) -> None:
+        if Prompt in self.ctx.fed:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._prompted.wait(), ns / SECOND)
 
     def _read(self) -> None:
         """In a thread of its own, which a blocked terminal may keep: the process doesn't wait for it."""

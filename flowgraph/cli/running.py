@@ -98,8 +98,8 @@ class Run:
         """Start, run, report. Returns the exit code."""
         display = self._display
         session = Session(self._graph, trace=self._wishes.trace, say=display.say)
+        display.watch(session)  # first: what was heard is shown before what is made of it
         report = Report(session, self._on_turn)
-        display.watch(session)
         failure: Exception | None = None
         refreshing = asyncio.get_running_loop().create_task(display.refresh())
         display.starting([name for name, service in self._graph.services.items() if service.embedded])
