@@ -19,6 +19,7 @@ from flowgraph.frame import End, Fact, Frame, Heard, frame
 from flowgraph.graph import Graph
 from flowgraph.node import Node
 from flowgraph.units import MS, SECOND
+from flowgraph.variants import bundled
 from nodes.vocabulary import Audio, Sound, Speech, SpeechStarted, Transcript, Voice
 
 GRAPHS = Path(__file__).parents[1] / "graphs"
@@ -485,16 +486,21 @@ def test_a_module_that_lacks_what_it_imports_says_what(tmp_path: Path, monkeypat
 
 def test_loading_a_graph_imports_nothing_heavy() -> None:
     code = (
-        "import sys; sys.path.insert(0, 'tests')\n"
-        "from flowgraph.graph import Graph; from standins import TYPES\n"
-        "Graph.load('optimized', types={} if len(sys.argv) > 1 else TYPES)\n"
-        "heavy = {'numpy', 'aiohttp', 'torch', 'onnxruntime', 'sounddevice', 'soxr', 'asyncio.base_events', 'rich', 'typer'}\n"
+        "import sys\n"
+        "from flowgraph.graph import Graph\n"
+        "Graph.load('optimized', environ={})\n"
+        "heavy = {'numpy', 'aiohttp', 'torch', 'onnxruntime', 'sounddevice', 'soxr', 'rich', 'typer'}\n"
         "print(*sorted(heavy & set(sys.modules)))"
     )
 
     done = subprocess.run([sys.executable, "-c", code], cwd=GRAPHS.parent, capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_a_bundled_graph_is_right(name: str) -> None:
+    assert Graph.load(name, environ={}).warnings == ()
 
 
 NAMES = st.sampled_from([*yaml.safe_load(OPTIMIZED)["nodes"], "mike", "stt.transcript", "services", "", "é", "a" * 70])
@@ -535,14 +541,14 @@ def mutated(draw: st.DrawFn) -> str:
     return yaml.safe_dump(data, allow_unicode=True)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(mutated(), st.lists(st.builds("{}.{}={}".format, NAMES, NAMES, SCALARS), max_size=2))
 def test_a_mutated_graph_is_right_or_a_graph_error(text: str, options: list[str]) -> None:
     with contextlib.suppress(GraphError):
         str(graph(text, *options, X="10"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.integers(0, len(OPTIMIZED)), st.integers(0, 30), st.text(alphabet=" \t\n:-[]{}>&*!|'\"#%@`,.?${}é0a", max_size=6)
 )
