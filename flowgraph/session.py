@@ -114,7 +114,9 @@ class Session:
             if self._workers[name].inbox.source:
                 task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=drain_s)
+            _, late = await asyncio.wait(self._tasks.values(), timeout=drain_s)
+            for task in late:
+                task.cancel()
 
     # -- life ----------------------------------------------------------------------------------------------------------
 

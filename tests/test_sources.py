@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from flowgraph.node import Node
@@ -17,8 +18,6 @@ class Asker(Node):
         self.answers: list[str] = []
 
     async def run(self) -> AsyncIterator[Note]:
-        import asyncio
-
         for question in ("one", "two", "three"):
             yield Note(question)
             while not self.answers or self.answers[-1] != question:
@@ -56,8 +55,29 @@ def test_stopping_ends_a_source_that_feedback_feeds() -> None:
     async def main() -> float:
         async with Session(graph, nodes=dict(nodes)) as session:
             began = session.clock.now()
+            await asyncio.sleep(0.05)
             await session.stop()
             await session.finished()
             return (session.clock.now() - began) / 1e9
 
     assert run_virtual(main()) < 0.1
+
+
+def test_what_does_not_end_within_the_drain_is_ended() -> None:
+    class Deaf(Parrot):
+        async def process(self, frame: Note) -> AsyncIterator[Note]:
+            await asyncio.sleep(3600)
+            yield frame
+
+    nodes = {"asker": Asker(), "deaf": Deaf()}
+    graph = graph_of(nodes, ("asker", "deaf"))
+
+    async def main() -> float:
+        async with Session(graph, nodes=dict(nodes)) as session:
+            await asyncio.sleep(0.05)
+            began = session.clock.now()
+            await session.stop(drain_s=2)
+            await session.finished()
+            return (session.clock.now() - began) / 1e9
+
+    assert run_virtual(main()) == 2.0
