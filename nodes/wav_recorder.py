@@ -1,0 +1,129 @@
+"""Record an utterance, wait until the user has certainly finished, and hand it over as a WAV file.
+
+1. Whether somebody speaks is the VAD's word; how long silence lasts is counted in its sound, not read from a clock.
+2. It listens to one utterance at a time. From handing it over until its answer is over (or nothing was understood) it is deaf;
+   who still speaks then is recorded from there on.
+3. No sound from before the answer's end is in the next recording: it would be the answer's own echo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tempfile
+import wave
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+from flowgraph import MS, SECOND, Duration, Field, FlowError, Node
+from nodes.vocabulary import Audio, Heard, Recording, SpeechStarted, Transcript, Voice
+
+LATE_NS = SECOND
+"""A VAD tells of speech at most so long after it began."""
+
+
+class WavRecorder(Node):
+    """Waits for silence, then gives the whole utterance as a WAV file. Doesn't listen until that has been answered."""
+
+    needs = (Audio, Voice)
+
+    end_silence: Duration = Field(1000 * MS, gt=0, description="So much silence ends an utterance.")
+    preroll: Duration = Field(
+        300 * MS, ge=0, description="So much sound before the first voiced sample is recorded too."
+    )
+    memory: bool = Field(False, description="Keep the file in memory instead of writing it to disk.")
+    folder: str = Field("", description="The files are written here and stay; without it, a temporary folder.")
+
+    def problems(self) -> Iterator[str]:
+        if self.memory and self.folder:
+            yield "folder is never written to with `memory: true`; leave one of them out"
+
+    async def open(self) -> None:
+        self._sound: deque[Audio] = deque()
+        """While nobody speaks, the last second or so; then all of the utterance."""
+        self._onset_at = 0
+        self._recording = False
+        self._deaf = False
+        self._since = 0
+        """What was captured before isn't listened to."""
+        self._count = 0
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if not self.memory:
+            self._folder = self._writable_folder()
+
+    async def close(self) -> None:
+        if (temporary := getattr(self, "_temporary", None)) is not None:
+            temporary.cleanup()
+
+    async def process(self, frame: Audio | SpeechStarted | Voice | Heard | Transcript) -> AsyncIterator[Recording]:
+        match frame:
+            case Audio() if not self._deaf and frame.at >= self._since:
+                self._sound.append(frame)
+                if not self._recording:
+                    self._forget_before(frame.at - LATE_NS - self.preroll)
+            case SpeechStarted():
+                self._onset_at = frame.at
+            case Voice(speaking=True) if not (self._deaf or self._recording):
+                self._recording = True
+                self._forget_before(self._onset_at - self.preroll)
+            case Voice(speaking=False) if self._recording and frame.silence_ms * MS >= self.end_silence:
+                sound = list(self._sound)
+                self._listen(to_nothing=True)
+                if sound:
+                    yield await self._recorded(sound, frame)
+            case Heard():
+                self._listen(since=frame.played_until, to_nothing=not frame.final)
+            case Transcript(final=True) if not frame.text.strip() or Heard not in self.ctx.fed:
+                self._listen()
+
+    def _listen(self, *, since: int = 0, to_nothing: bool = False) -> None:
+        """Begin anew: with sound captured from `since` on, or be deaf."""
+        self._sound.clear()
+        self._recording = False
+        self._deaf = to_nothing and not self.ctx.fed.isdisjoint((Heard, Transcript))
+        self._since = max(self._since, since)
+
+    def _forget_before(self, at: int) -> None:
+        while self._sound and self._sound[0].end_at <= at:
+            self._sound.popleft()
+
+    async def _recorded(self, sound: Sequence[Audio], silence: Voice) -> Recording:
+        self._count += 1
+        target = io.BytesIO() if self.memory else self._folder / f"utterance-{self._count:03}.wav"
+        try:
+            await asyncio.to_thread(_write, sound, target)
+        except OSError as error:
+            raise FlowError(f"can't write {target}: {error.strerror}", hint="is the disk full?") from None
+        return Recording(
+            target.getvalue() if isinstance(target, io.BytesIO) else target,
+            start_at=sound[0].at,
+            end_at=silence.at - silence.silence_ms * MS,
+        )
+
+    def _writable_folder(self) -> Path:
+        try:
+            if not self.folder:
+                self._temporary = tempfile.TemporaryDirectory(prefix="flowgraph-")
+                return Path(self._temporary.name)
+            folder = Path(self.folder).expanduser()
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            where = self.folder or tempfile.gettempdir()
+            raise FlowError(
+                f"can't write recordings into {where}: {error.strerror}",
+                hint="choose another `folder`, or `memory: true`",
+            ) from None
+        return folder
+
+
+def _write(sound: Sequence[Audio], target: Path | io.BytesIO) -> None:
+    """16-bit mono WAV."""
+    import numpy as np
+
+    samples = np.concatenate([one.samples for one in sound])
+    with wave.open(str(target) if isinstance(target, Path) else target, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sound[0].rate_hz)
+        file.writeframes(np.round(np.clip(samples, -1, 1) * np.float32(32767)).astype("<i2").tobytes())
