@@ -1,0 +1,372 @@
+"""The mutants: one small change each, that breaks one rule of the engine.
+
+A rule without a mutant isn't known to be tested; a mutant that no test notices is a rule that isn't.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+CHANNEL, TURN, WORKER = "flowgraph/channel.py", "flowgraph/turn.py", "flowgraph/worker.py"
+LANES, SESSION, HANDOFF = "flowgraph/lanes.py", "flowgraph/session.py", "flowgraph/handoff.py"
+TRACE, WIRING, CLOCK, FRAME = "flowgraph/trace.py", "flowgraph/wiring.py", "flowgraph/clock.py", "flowgraph/frame.py"
+CHECKS = "flowgraph/checks.py"
+
+ENGINE = ("tests/test_channel.py", "tests/test_turn.py", "tests/test_worker.py", "tests/test_session.py")
+RULES, DOOR = "tests/test_rules.py", "tests/test_handoff.py"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mutant:
+    rule: int
+    """Of the engine's fourteen."""
+    name: str
+    """What is broken, as a sentence."""
+    file: str
+    old: str
+    """Occurs in the file exactly once."""
+    new: str
+    tests: tuple[str, ...] = (*ENGINE, RULES, DOOR)
+    """One of them must fail."""
+
+
+MUTANTS = (
+    # -- 1: facts and plans --------------------------------------------------------------------------------------------
+    Mutant(
+        1, "a stale fact is refused at put", CHANNEL,
+        "if frame.is_plan and frame.turn < self._turn.number:\n            self._tap((self._now(), STALE",
+        "if frame.turn < self._turn.number:\n            self._tap((self._now(), STALE",
+    ),
+    Mutant(
+        1, "a stale fact is dropped in the channel", CHANNEL,
+        "            if not frame.is_plan:\n                return order\n",
+        "",
+    ),
+    Mutant(
+        1, "a stamped frame may be changed in the tests", FRAME,
+        'stamped = getattr(self, "id", 0) != 0',
+        "stamped = False",
+    ),
+    # -- 2: the turn ---------------------------------------------------------------------------------------------------
+    Mutant(
+        2, "a node that isn't the owner may make a plan of a fact", WORKER,
+        "elif current is None or not current.is_plan:",
+        "elif False:",
+    ),
+    Mutant(
+        2, "a commit takes any attempt", TURN,
+        "if number != self.number:",
+        "if number > self.number:",
+    ),
+    Mutant(
+        2, "without an owner plans are never of the current attempt", TURN,
+        "self.number = 0 if owned else 1",
+        "self.number = 0",
+    ),
+    # -- 3: interruption is a number ------------------------------------------------------------------------------------
+    Mutant(
+        3, "no comparison at put", CHANNEL,
+        "if frame.is_plan and frame.turn < self._turn.number:\n            self._tap((self._now(), STALE",
+        "if False:\n            self._tap((self._now(), STALE",
+    ),
+    Mutant(
+        3, "no comparison at take", CHANNEL,
+        "            if frame.turn < self._turn.number:\n                self._discard(STALE)\n                continue\n",
+        "",
+    ),
+    Mutant(
+        3, "advance leaves the gain where it is", TURN,
+        "        self.number += 1\n        self.gain = 1.0\n",
+        "        self.number += 1\n",
+    ),
+    Mutant(
+        3, "listeners hear of an advance before the number has moved", TURN,
+        "        self.number += 1\n        self.gain = 1.0\n",
+        "        for listener in self._advanced:\n            listener()\n        self.number += 1\n        self.gain = 1.0\n",
+    ),
+    # -- 4: comparison for correctness, cancellation for economy ---------------------------------------------------------
+    Mutant(
+        4, "a put that waits isn't woken by an interruption", CHANNEL,
+        "        turn.on_advance(self._wake_putters)\n",
+        "",
+    ),
+    Mutant(
+        4, "work on a stale plan isn't cancelled", WORKER,
+        "            task.cancel()\n            asyncio.get_running_loop().call_later",
+        "            asyncio.get_running_loop().call_later",
+    ),
+    Mutant(
+        4, "work on a fact is cancelled", WORKER,
+        "stale = frame is not None and frame.is_plan and frame.turn < number",
+        "stale = frame is not None and frame.turn < number",
+    ),
+    Mutant(
+        4, "a stop is absorbed", WORKER,
+        "return task.uncancel() == 0",
+        "task.uncancel()\n        return True",
+    ),
+    Mutant(
+        4, "a cancel whose frame has just ended isn't absorbed", WORKER,
+        "            if self._interrupted:\n"
+        "                self._absorb(task)  # the frame ended before the cancel could reach it\n",
+        "",
+    ),
+    Mutant(
+        4, "no flush after an interruption", WORKER,
+        "            self.node.flush()",
+        "            pass",
+    ),
+    Mutant(
+        4, "flush comes at once instead of in band", WORKER,
+        "        self._flush_due = True\n        number = self._turn.number\n",
+        "        self.node.flush()\n        number = self._turn.number\n",
+    ),
+    Mutant(
+        4, "clean-up is never detached", WORKER,
+        "        self._detach(task)\n        self._consumer = asyncio",
+        "        return\n        self._consumer = asyncio",
+    ),
+    Mutant(
+        4, "detached clean-up isn't reported", WORKER,
+        '        self._note(f"clean-up after an interruption took',
+        '        str(f"clean-up after an interruption took',
+    ),
+    Mutant(
+        4, "the generator of a stale plan isn't closed", WORKER,
+        "        try:\n            async for output in outputs:\n                await self._emit(output, frame)\n"
+        "                if frame.is_plan and frame.turn < self._turn.number:\n                    break\n"
+        "        finally:\n            await outputs.aclose()\n",
+        "        async for output in outputs:\n            await self._emit(output, frame)\n"
+        "            if frame.is_plan and frame.turn < self._turn.number:\n                break\n",
+    ),
+    # -- 5: speculation is a held edge -----------------------------------------------------------------------------------
+    Mutant(
+        5, "hold is ignored", CHANNEL,
+        "            if frame.turn > self._turn.committed:\n                return 0\n",
+        "",
+    ),
+    Mutant(
+        5, "a commit doesn't wake who waits at a held edge", CHANNEL,
+        "        self._released = next(self._order)\n        self._inbox.wake()\n",
+        "        self._released = next(self._order)\n",
+    ),
+    Mutant(
+        5, "a held head keeps its old place in the order", CHANNEL,
+        "return max(order, self._released)",
+        "return order",
+    ),
+    Mutant(
+        5, "inputs are taken edge by edge instead of by put order", CHANNEL,
+        "if order and (best is None or order < first):",
+        "if order and best is None:",
+    ),
+    Mutant(
+        5, "the owner's put waits", CHANNEL,
+        'self._waits = edge.overflow == "block" and not owned',
+        'self._waits = edge.overflow == "block"',
+    ),
+    # -- 6: stamps -------------------------------------------------------------------------------------------------------
+    Mutant(
+        6, "a late frame is stamped with the current number", WORKER,
+        "            output.turn = current.turn  # type: ignore[misc]\n",
+        "            output.turn = self._turn.number  # type: ignore[misc]\n",
+    ),
+    Mutant(
+        6, "a frame yielded again is stamped again", WORKER,
+        "                            if not output.id:\n                                stamp(output, frame)\n",
+        "                            output = output.restamped(id=0)\n                            stamp(output, frame)\n",
+    ),
+    Mutant(
+        6, "what a node knows better of the time is overwritten", WORKER,
+        "            if not output.at:\n                output.at = current.at",
+        "            if True:\n                output.at = current.at",
+    ),
+    Mutant(
+        6, "a cause that run() names is ignored", WORKER,
+        "        if isinstance(cause, Frame):\n            current = cause\n",
+        "",
+    ),
+    Mutant(
+        6, "the owner's plan takes the number of the frame in process", WORKER,
+        "        if self._is_owner:\n            output.turn = self._turn.number  # type: ignore[misc]\n        elif output.is_plan:",
+        "        if output.is_plan and not self._is_owner:",
+    ),
+    # -- 7: bounds and feedback ------------------------------------------------------------------------------------------
+    Mutant(
+        7, "edges have no bound", CHANNEL,
+        "            if len(self._queue) >= self._capacity and not self._make_room(frame):",
+        "            if False and not self._make_room(frame):",
+    ),
+    Mutant(
+        7, "a bound in time isn't kept", CHANNEL,
+        "too_long = self._used > 0 and self._used + frame.duration_ns > self._capacity",
+        "too_long = False",
+    ),
+    Mutant(
+        7, "drop_oldest doesn't count what it loses", CHANNEL,
+        "                self._lost += 1\n",
+        "",
+    ),
+    Mutant(
+        7, "what was lost on one edge is written into the frame of all", CHANNEL,
+        "frame = frame.restamped(lost=self._lost)",
+        "object.__setattr__(frame, 'lost', self._lost)",
+    ),
+    Mutant(
+        7, "overflow: fail loses silently", CHANNEL,
+        '        if self._edge.overflow == "fail":\n            raise Overflow(',
+        '        if self._edge.overflow == "fail":\n            return True\n            raise Overflow(',
+    ),
+    Mutant(
+        7, "what is stale makes no room", CHANNEL,
+        "        while self._queue and (head := self._queue[0][1]).is_plan and head.turn < self._turn.number:\n"
+        "            self._discard(STALE)\n",
+        "",
+    ),
+    Mutant(
+        7, "a feedback edge keeps a node from ending", CHANNEL,
+        "for channel in self.channels if not channel.feedback)",
+        "for channel in self.channels)",
+    ),
+    # -- 8: two tasks, lanes, threads, the one door ------------------------------------------------------------------------
+    Mutant(
+        8, "parallel outputs leave in the order in which they are ready", LANES,
+        "lane = self._lanes[0] if self._lanes else None",
+        "lane = next((one for one in self._lanes if one.outputs), self._lanes[0]) if self._lanes else None",
+    ),
+    Mutant(
+        8, "parallel frames don't overlap", LANES,
+        "self._inbox.poll() if len(self._lanes) < self._most else None",
+        "self._inbox.poll() if len(self._lanes) < 1 else None",
+    ),
+    Mutant(
+        8, "an interruption doesn't cancel parallel frames", LANES,
+        "        loop = asyncio.get_running_loop()\n        for lane in self._lanes:",
+        "        return\n        for lane in self._lanes:",
+    ),
+    Mutant(
+        8, "a blocking step is abandoned by an interruption", WORKER,
+        "            except asyncio.CancelledError:\n                await asyncio.wait([step])\n                raise\n",
+        "            except asyncio.CancelledError:\n                raise\n",
+    ),
+    Mutant(
+        8, "a full handoff overwrites", HANDOFF,
+        "        if after == self._head:\n            self.count_lost += 1\n            return False\n",
+        "",
+    ),
+    Mutant(
+        8, "a full handoff isn't counted", HANDOFF,
+        "            self.count_lost += 1\n",
+        "",
+    ),
+    Mutant(
+        8, "a burst wakes the loop once an item", HANDOFF,
+        "        if not self._signalled:\n            self._signalled = True\n            self._signal()\n",
+        "        self._signal()\n",
+    ),
+    Mutant(
+        8, "a plain process keeps the loop to itself", WORKER,
+        "                slice_left = FRAMES_A_SLICE\n                await asyncio.sleep(0)\n",
+        "                slice_left = FRAMES_A_SLICE\n",
+    ),
+    # -- 10: every prompt ends ---------------------------------------------------------------------------------------------
+    Mutant(
+        10, "no End where a node fails", WORKER,
+        "                    channel.put_at_once(end)\n",
+        "                    pass\n",
+    ),
+    Mutant(
+        10, "the rest of an attempt goes on behind its failure", WORKER,
+        "            self._refused = max(self._refused, attempt)\n",
+        "",
+    ),
+    Mutant(
+        10, "a prompt that comes to no end isn't reported", SESSION,
+        "            if due and self.clock",
+        "            if False and self.clock",
+    ),
+    # -- 11: life, failure, restart ----------------------------------------------------------------------------------------
+    Mutant(
+        11, "nodes open one after the other", SESSION,
+        "results = await asyncio.gather(*(self._workers[name].node.open() for name in names), return_exceptions=True)",
+        "results = [await asyncio.gather(self._workers[n].node.open(), return_exceptions=True) for n in names]\n"
+        "        results = [one for (one,) in results]",
+    ),
+    Mutant(
+        11, "after a failed open nothing is closed", SESSION,
+        "        self._opened = names\n        results",
+        "        results",
+    ),
+    Mutant(
+        11, "nodes close in the opposite order", SESSION,
+        "        for name in self._opened:\n",
+        "        for name in reversed(self._opened):\n",
+    ),
+    Mutant(
+        11, "sources start before their consumers", SESSION,
+        "        for name in reversed(graph.order):\n",
+        "        for name in graph.order:\n",
+    ),
+    Mutant(
+        11, "a close that fails keeps the others open", SESSION,
+        "            except Exception as error:\n                self._tell(f\"node '{name}' could not close: {error}\")\n",
+        "",
+    ),
+    Mutant(
+        11, "the owner isn't told of a failure", WORKER,
+        "        self._tell_owner(told)\n",
+        "",
+    ),
+    Mutant(
+        11, "a node restarts for ever", WORKER,
+        "        if len(self._restarts) >= MOST_RESTARTS:\n            raise NodeFailed(",
+        "        if False:\n            raise NodeFailed(",
+    ),
+    Mutant(
+        11, "a restart does not wait", WORKER,
+        "            await asyncio.sleep(FIRST_BACK_OFF_S * 2 ** len(self._restarts))\n",
+        "",
+    ),
+    Mutant(
+        11, "a restart keeps the old node", WORKER,
+        "            self.node = self._make()\n            try:",
+        "            try:",
+    ),
+    Mutant(
+        11, "the owner may skip a failure", WORKER,
+        'if self._on_error == "fail" or self._is_owner:',
+        'if self._on_error == "fail":',
+    ),
+    Mutant(
+        11, "a stop does not wait for what is on its way", SESSION,
+        "            await asyncio.wait(self._tasks.values(), timeout=drain_s)",
+        "            await asyncio.wait(self._tasks.values(), timeout=0)",
+    ),
+    Mutant(
+        11, "a failure doesn't say which frame it was about", WORKER,
+        '        if frame is not None:\n            doing = f"processing',
+        '        if False:\n            doing = f"processing',
+    ),
+    # -- 13: what happened is seen in one place ------------------------------------------------------------------------------
+    Mutant(
+        13, "a take isn't written down", CHANNEL,
+        "        self._tap((self._now(), TAKE, self.index, frame.id))\n",
+        "",
+    ),
+    Mutant(
+        13, "a put isn't written down", CHANNEL,
+        "            self._used += frame.duration_ns\n        self._tap((self._now(), PUT, self.index, frame.id))\n"
+        "        if self._hold",
+        "            self._used += frame.duration_ns\n        if self._hold",
+    ),
+    Mutant(
+        13, "a commit isn't written down", TURN,
+        "            self._tap((self._now(), COMMIT, number, self.by()))\n",
+        "",
+    ),
+    Mutant(
+        13, "who moved the turn isn't written down", SESSION,
+        "self.turn.by = lambda: worker.current.id if worker.current is not None else 0",
+        "self.turn.by = lambda: 0",
+    ),
+)  # fmt: skip

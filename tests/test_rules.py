@@ -1,0 +1,314 @@
+"""Rules of the engine whose breaking shows only at close range: each test is here because a mutant lived without it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from flowgraph.errors import NodeFailed
+from flowgraph.frame import Frame
+from flowgraph.graph import Graph
+from flowgraph.node import Node
+from flowgraph.session import Session
+from flowgraph.testing import _edge, graph_of, run_virtual
+from flowgraph.units import MS, SECOND
+from tests.frames import Boss, Idea, Note, Script, Sink, source, texts, worker_class
+
+
+def nodes_of(subject: type[Node], script: Node) -> dict[str, Node]:
+    return {"source": script, "boss": Boss(), "subject": subject(), "sink": Sink()}
+
+
+def chained(nodes: dict[str, Node], **last: Any) -> Graph:
+    """source → boss → subject → sink, the last edge as `last` says."""
+    classes = {name: type(node) for name, node in nodes.items()}
+    return graph_of(nodes, ("source", "boss"), ("boss", "subject"), _edge(classes, "subject", "sink", **last))
+
+
+def run(graph: Graph, nodes: dict[str, Node]) -> Session:
+    session = Session(graph, nodes=dict(nodes))
+
+    async def main() -> None:
+        async with session, asyncio.timeout(600):
+            await session.finished()
+
+    run_virtual(main())
+    return session
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+# -- interruption ------------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_and_an_interruption_in_the_same_moment_leave_the_next_frame_alone() -> None:
+    begun: list[str] = []
+
+    async def process(self: Node, frame: Idea) -> AsyncIterator[Idea]:
+        begun.append(frame.text)
+        await asyncio.sleep(1000)
+        yield frame
+
+    nodes = nodes_of(worker_class(process), source("advance", "first", 5000.0))
+
+    async def main() -> None:
+        session = Session(chained(nodes), nodes=dict(nodes))
+        async with session:
+            await asyncio.sleep(1)
+            worker = session._workers["subject"]
+            assert worker._consumer is not None
+            worker._consumer.cancel()  # the stop …
+            session.turn.advance()  # … and the interruption: one CancelledError for both
+            [plans] = worker.inbox.channels
+            plans.put(Idea("next").restamped(turn=2, id=1000))
+            await asyncio.wait([worker._consumer], timeout=1)
+            assert worker._consumer.cancelled()
+
+    run_virtual(main())
+
+    assert begun == ["first"]
+
+
+def test_a_node_that_swallows_its_cancel_can_be_interrupted_again() -> None:
+    ended: list[float] = []
+
+    async def process(self: Node, frame: Idea) -> AsyncIterator[Idea]:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            ended.append(now())
+        yield frame
+
+    nodes = nodes_of(
+        worker_class(process), source("advance", "a", 1.0, "advance", "b", 1.0, "advance", "c", 1.0, "advance")
+    )
+    run(chained(nodes), nodes)
+
+    assert [round(end - ended[0], 3) for end in ended] == [0.0, 1.0, 2.0]
+    assert nodes["sink"].got == []  # type: ignore[attr-defined]
+
+
+def test_the_generator_of_a_stale_plan_is_closed_before_the_next_frame_begins() -> None:
+    log: list[str] = []
+
+    async def process(self: Node, frame: Idea) -> AsyncIterator[Idea]:
+        log.append(f"begin {frame.text}")
+        try:
+            for _ in range(9):
+                yield Idea(frame.text)
+        finally:
+            log.append(f"closed {frame.text}")
+
+    nodes = nodes_of(worker_class(process), source("advance", "a", 1.0, "advance", "b", 1.0, "commit"))
+    run(chained(nodes, hold=True, capacity=2), nodes)
+
+    assert log == ["begin a", "closed a", "begin b", "closed b"]
+
+
+def test_a_step_in_a_thread_is_waited_for_before_the_node_is_flushed() -> None:
+    log: list[str] = []
+    started, released = threading.Event(), threading.Event()
+
+    def process(self: Node, frame: Idea) -> Iterator[Idea]:
+        started.set()
+        assert released.wait(5)
+        log.append("the step has ended")
+        return iter(
+            [frame]
+        )  # no generator: there is nothing to close, and so nothing else that would wait for the thread
+
+    def flush(self: Node) -> None:
+        if started.is_set():
+            log.append("flush")
+
+    async def script() -> AsyncIterator[Note]:
+        yield Note("advance")
+        yield Note("idea")
+        while not started.is_set():
+            await asyncio.sleep(0)
+        yield Note("advance")
+        for _ in range(100):
+            await asyncio.sleep(0)
+        released.set()
+
+    interrupting = Script()
+    interrupting.__dict__["script"] = script
+    nodes = nodes_of(worker_class(process, flush=flush, blocking=True), interrupting)
+    run(chained(nodes), nodes)
+
+    assert log == ["the step has ended", "flush"]
+
+
+# -- stamps ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_time_that_the_node_states_itself_is_kept() -> None:
+    def process(self: Node, frame: Note) -> Iterator[Note]:
+        yield Note("mine", at=777)
+        yield Note("its")
+
+    nodes = {"source": source(Note("x", at=123)), "subject": worker_class(process)(), "sink": Sink()}
+    run(graph_of(nodes, ("source", "subject"), ("subject", "sink")), nodes)
+
+    assert [note.at for note in nodes["sink"].got] == [777, 123]
+
+
+def test_what_run_yields_belongs_to_the_attempt_of_the_cause_that_it_names() -> None:
+    class Late(Node):
+        async def open(self) -> None:
+            self.asked: asyncio.Queue[Idea] = asyncio.Queue()
+
+        def process(self, frame: Idea) -> None:
+            self.asked.put_nowait(frame)
+
+        async def run(self) -> AsyncIterator[Idea | Note]:
+            idea = await self.asked.get()
+            yield Note("heard", cause=idea)
+            yield Idea("answer", cause=idea)
+
+    nodes: dict[str, Node] = {
+        "source": source("advance", "idea", 1.0), "boss": Boss(), "subject": Late(), "sink": Sink()
+    }  # fmt: skip
+    frames: list[Frame] = []
+    session = Session(chained(nodes), nodes=dict(nodes))
+    session.watch(Frame, frames.append)
+
+    async def main() -> None:
+        async with session:
+            await session.finished()
+
+    run_virtual(main())
+
+    [idea] = [frame for frame in frames if frame.source == "boss"]
+    assert [(frame.cause, frame.turn, frame.at) for frame in nodes["sink"].got] == [(idea.id, 1, idea.at)] * 2  # type: ignore[attr-defined]
+
+
+def test_a_plan_from_run_without_a_cause_is_an_error_where_the_turn_is_owned() -> None:
+    class Loose(Node):
+        async def run(self) -> AsyncIterator[Idea]:
+            yield Idea("whose?")
+
+    nodes: dict[str, Node] = {"source": source("x"), "boss": Boss(), "loose": Loose(), "sink": Sink()}
+
+    with pytest.raises(NodeFailed, match=r"node 'loose' failed.*while running by itself") as failure:
+        run(graph_of(nodes, ("source", "boss"), ("loose", "sink")), nodes)
+
+    assert "name the Plan's cause" in failure.value.hint
+
+
+# -- tasks -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_plain_process_gives_the_loop_its_turn_within_a_slice() -> None:
+    processed: list[int] = []
+    turns: list[int] = []
+
+    def process(self: Node, frame: Note) -> None:
+        if not processed:
+            asyncio.get_running_loop().call_soon(lambda: turns.append(len(processed)))
+        processed.append(frame.id)
+
+    nodes = {"source": source(*["x"] * 1000), "subject": worker_class(process)()}
+    classes = {name: type(node) for name, node in nodes.items()}
+    run(graph_of(nodes, _edge(classes, "source", "subject", capacity=4000)), nodes)
+
+    assert len(processed) == 1000
+    assert turns[0] <= 64
+
+
+def test_consumers_run_before_their_sources() -> None:
+    log: list[str] = []
+
+    class First(Node):
+        async def run(self) -> AsyncIterator[Note]:
+            log.append("source")
+            yield Note("x")
+
+    class Second(Node):
+        def process(self, frame: Note) -> None:
+            log.append("note")
+
+        async def run(self) -> AsyncIterator[Idea]:
+            log.append("consumer")
+            return
+            yield
+
+    nodes: dict[str, Node] = {"source": First(), "subject": Second()}
+    run(graph_of(nodes, ("source", "subject")), nodes)
+
+    assert log == ["consumer", "source", "note"]
+
+
+# -- failure and stop --------------------------------------------------------------------------------------------------
+
+
+def with_errors(graph: Graph, name: str, on_error: str) -> Graph:
+    import dataclasses
+
+    graph.nodes[name] = dataclasses.replace(graph.nodes[name], on_error=on_error)  # type: ignore[arg-type]
+    return graph
+
+
+def test_each_restart_waits_twice_as_long_as_the_one_before() -> None:
+    opened: list[int] = []
+
+    def process(self: Node, frame: Note) -> Iterator[Note]:
+        raise ValueError("no")
+        yield frame
+
+    async def open(self: Node) -> None:
+        opened.append(self.ctx.clock.now())
+
+    nodes = {
+        "source": source("a", 1.0, "b", 1.0, "c", 1.0, "d"),
+        "subject": worker_class(process, open=open)(),
+        "sink": Sink(),
+    }
+    graph = with_errors(graph_of(nodes, ("source", "subject"), ("subject", "sink")), "subject", "restart")
+
+    with pytest.raises(NodeFailed, match="restarted 3 times in 30 s"):
+        run(graph, nodes)
+
+    waits = [at - opened[0] for at in opened]
+    assert [round(wait / MS) for wait in waits] == [0, 100, 1000 + 200, 2000 + 400]
+    assert waits[3] < 4 * SECOND
+
+
+def test_the_owner_of_the_turn_may_only_fail() -> None:
+    class Foolish(Boss):
+        def process(self, frame: Note) -> Iterator[Idea]:
+            raise ValueError("no")
+            yield Idea()
+
+    nodes: dict[str, Node] = {"source": source("x", 10.0), "boss": Foolish(), "sink": Sink()}
+    graph = with_errors(graph_of(nodes, ("source", "boss"), ("boss", "sink")), "boss", "skip")
+
+    with pytest.raises(NodeFailed, match=r"node 'boss' failed .*ValueError: no"):
+        run(graph, nodes)
+
+
+def test_a_stop_returns_when_what_was_on_its_way_has_come_through() -> None:
+    async def process(self: Node, frame: Note) -> AsyncIterator[Note]:
+        await asyncio.sleep(0.5)
+        yield frame
+
+    nodes = {"source": source("a", "b", 1000.0), "subject": worker_class(process)(), "sink": Sink()}
+
+    async def main() -> tuple[list[str], float]:
+        session = Session(graph_of(nodes, ("source", "subject"), ("subject", "sink")), nodes=dict(nodes))
+        async with session:
+            await asyncio.sleep(0.1)
+            began = now()
+            await session.stop()
+            return texts(nodes["sink"].got), now() - began
+
+    came, took = run_virtual(main())
+
+    assert came == ["a", "b"]
+    assert took == pytest.approx(0.9)
