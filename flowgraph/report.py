@@ -160,15 +160,6 @@ class _Exchange:
     answers: list[_Answer] = dataclasses.field(default_factory=list)
 
     @property
-    def over(self) -> bool:
-        """Has it been answered to the end, and the user finished? After an error there may be another try."""
-        if not self.answers or not self.idle:
-            return False
-        if self.utterance is None:
-            return True
-        return self.answers[-1].until >= self.utterance.end_at and not self.answers[-1].error
-
-    @property
     def idle(self) -> bool:
         """Is no answer to it on?"""
         return all(answer.final for answer in self.answers)
@@ -214,12 +205,14 @@ class Report:
     # -- frames --------------------------------------------------------------------------------------------------------
 
     def _on_utterance(self, frame: Any) -> None:
+        """It is told of when it is over: answers that came too early have to be moved to it."""
         self._utterances.append(frame)
-        for exchange in self._open:
-            if exchange.utterance is None and any(answer.asked_at >= frame.start_at for answer in exchange.answers):
-                exchange.utterance = frame  # it was told of late
-                return
-        self._open.append(_Exchange(frame))
+        exchange = _Exchange(frame)
+        for other in self._open:
+            exchange.answers += [answer for answer in other.answers if self._answers_it(answer, frame)]
+            other.answers = [answer for answer in other.answers if answer not in exchange.answers]
+        self._open = [other for other in self._open if other.utterance is not None or other.answers]
+        self._open.append(exchange)
         self._settle()
 
     def _on_onset(self, frame: Frame) -> None:
@@ -262,19 +255,21 @@ class Report:
         answer.attempts = sum(attempt <= heard.turn for attempt in self._waiting)
         self._waiting = [attempt for attempt in self._waiting if attempt > heard.turn]
         self._said = {attempt: said for attempt, said in self._said.items() if attempt >= heard.turn}
-        utterance = None
-        if not answer.greeting:
-            before = [one for one in self._utterances if one.start_at <= answer.asked_at]
-            utterance = before[-1] if before else None
-        exchange = None
-        if utterance is not None:
-            exchange = next((one for one in self._open if one.utterance is utterance), None)
+        exchange = next((one for one in self._open if self._answers_it(answer, one.utterance)), None)
         if exchange is None:
-            exchange = _Exchange(utterance)
+            exchange = _Exchange()
             self._open.append(exchange)
         exchange.answers.append(answer)
         self._settle()
         return answer
+
+    def _answers_it(self, answer: _Answer, utterance: Any) -> bool:
+        """Is it the last utterance that began before the end of speech which is answered?"""
+        if utterance is None or answer.greeting or utterance.start_at > answer.asked_at:
+            return False
+        return all(
+            other.start_at <= utterance.start_at or other.start_at > answer.asked_at for other in self._utterances
+        )
 
     def _exchange_of(self, answer: _Answer) -> _Exchange:
         return next(exchange for exchange in self._open if answer in exchange.answers)
@@ -284,9 +279,20 @@ class Report:
         while self._open:
             first, later = self._open[0], self._open[1:]
             passed = first.idle and any(exchange.answers for exchange in later)
-            if not (first.over or passed):
+            if not (passed or self._over(first, followed=bool(later))):
                 return
             self._close(self._open.pop(0))
+
+    def _over(self, exchange: _Exchange, *, followed: bool) -> bool:
+        """Has it been answered to the end, and is nothing more to be learned of it?"""
+        if not exchange.answers or not exchange.idle:
+            return False
+        last = exchange.answers[-1]
+        if last.cut:
+            return followed  # whoever interrupted is known when the utterance is over
+        if exchange.utterance is not None:
+            return last.until >= exchange.utterance.end_at and not last.error  # after an error there may be another try
+        return last.greeting or not any(at > last.asked_at for at in self._onsets)
 
     def _close(self, exchange: _Exchange) -> None:
         turn = self._reported(exchange)
@@ -335,11 +341,14 @@ class Report:
             incomplete=why,
             attempts=attempts,
             withdrawn=attempts - len(answers),
-            cut_off=utterance is not None and any(a.audible_at < end_at for a in audible),
+            cut_off=utterance is not None and any(self._too_early(a, utterance) for a in self._answers.values()),
             interrupted=cut is not None,
             stopped_in_ns=cut.until - onset if cut is not None and onset else None,
             error=answer.error if answer is not None else "",
         )
+
+    def _too_early(self, answer: _Answer, utterance: Any) -> bool:
+        return self._answers_it(answer, utterance) and 0 < answer.audible_at < utterance.end_at
 
     def _onset_of(self, answer: _Answer) -> int:
         """When the user began to speak over an answer: annotated if possible; 0 = nobody did."""

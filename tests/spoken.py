@@ -44,15 +44,16 @@ class Ear(Node):
         told = 0
         for block in range(round(self.seconds * 1000 / BLOCK_MS)):
             at = began + block * BLOCK_MS * MS
-            if self.annotated and told < len(self.says) and self.says[told]["from"] * MS <= at - began:
-                one = self.says[told]
-                extra = {key: one[key] for key in ("expects", "barges_in") if key in one}
-                yield Utterance(
-                    told, one.get("text", ""), began + one["from"] * MS, began + one["to"] * MS, at=at, **extra
-                )
-                told += 1
             await asyncio.sleep((at + BLOCK_MS * MS - self.ctx.clock.now()) / SECOND)
             yield Audio(VOICED if self._voiced(block * BLOCK_MS) else SILENT, RATE_HZ, at=at)
+            while self.annotated and told < len(self.says) and began + self.says[told]["to"] * MS <= at + BLOCK_MS * MS:
+                yield self._utterance(told, began)
+                told += 1
+
+    def _utterance(self, index: int, began: int) -> Utterance:
+        one = self.says[index]
+        extra = {key: one[key] for key in ("expects", "barges_in") if key in one}
+        return Utterance(index, one.get("text", ""), began + one["from"] * MS, began + one["to"] * MS, **extra)
 
     def _voiced(self, ms: int) -> bool:
         return any(
