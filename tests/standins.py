@@ -1,8 +1,5 @@
 """Node classes with the ports of the real ones, for tests of what a graph file may say."""
 
-
-# ruff: noqa: ARG002 - what matters of these nodes is what they declare
-
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
