@@ -1,0 +1,74 @@
+"""Where sound comes from and goes to, as a YAML file says it.
+
+    default              the system's microphone or speaker; without one, the bundled caller or a silent speaker
+    NAME                 a device by (a part of) its name
+    file:PATH.wav        plays a file as the microphone; as a speaker, writes one
+    caller:CONVERSATION  a recorded user: a YAML file, a folder of WAV files, or the name of a bundled one
+    null                 silence in; out, a speaker that nobody hears but that takes its time
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from flowgraph.errors import DeviceError
+
+Kind = Literal["default", "name", "file", "caller", "null"]
+Direction = Literal["input", "output"]
+
+BUNDLED_CALLER = "demo"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Address:
+    """A device address, taken apart."""
+
+    kind: Kind
+    what: str = ""
+    """The name, the path, or the conversation."""
+
+    def __str__(self) -> str:
+        return self.what if self.kind == "name" else f"{self.kind}:{self.what}" if self.what else self.kind
+
+
+def parse_address(text: str, direction: Direction) -> Address:
+    """Take a device address apart. Raises ValueError with a sentence about what is wrong."""
+    text = text.strip()
+    if text in ("default", "null"):
+        return Address(text)  # type: ignore[arg-type]
+    kind, colon, what = text.partition(":")
+    if colon and kind in ("file", "caller"):
+        if not what:
+            example = "file:question.wav" if kind == "file" else f"caller:{BUNDLED_CALLER}"
+            raise ValueError(f"'{text}' names nothing: write {example}")
+        if kind == "caller" and direction == "output":
+            raise ValueError(f"'{text}' is somebody who speaks: it can't be a speaker (use null, or file:PATH.wav)")
+        return Address(kind, what)  # type: ignore[arg-type]
+    if not text:
+        raise ValueError("a device is missing: default, a name, file:PATH.wav, caller:CONVERSATION or null")
+    return Address("name", text)
+
+
+def bundled_callers() -> list[str]:
+    """The names of the recorded users that come with Flowgraph."""
+    return sorted(path.stem for path in _bundled().glob("*.yaml"))
+
+
+def conversation_path(what: str) -> Path:
+    """The file or folder of a `caller:`. Raises DeviceError."""
+    path = Path(what).expanduser()
+    if path.exists():
+        return path
+    name = what.removesuffix(".yaml")
+    if name in bundled_callers():
+        return _bundled() / f"{name}.yaml"
+    raise DeviceError(
+        f"there is no conversation {what}",
+        hint=f"name a YAML file, a folder of WAV files, or a bundled one: {', '.join(bundled_callers())}",
+    )
+
+
+def _bundled() -> Path:
+    return Path(__file__).resolve().parent.parent.parent / "graphs" / "conversations"

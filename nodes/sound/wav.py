@@ -1,0 +1,110 @@
+"""WAV files: read as mono float32, written as 16 bit."""
+
+from __future__ import annotations
+
+import os
+import wave
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowgraph.errors import DeviceError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Samples = npt.NDArray[np.float32]
+
+CONVERT = "convert it: ffmpeg -i {name} -ac 1 -ar 16000 -c:a pcm_s16le NEW.wav"
+
+
+class WavSource:
+    """A WAV file of whole-number samples (8 to 32 bit, any channels), read block by block. Raises DeviceError."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self._file = wave.open(str(self.path), "rb")  # noqa: SIM115 (closed by close())
+        except OSError as error:
+            raise DeviceError(f"can't read {path}: {error.strerror}", hint="name a WAV file that is there") from None
+        except (wave.Error, EOFError) as error:
+            what = str(error) or "it is cut short"
+            hint = CONVERT.format(name=self.path.name)
+            raise DeviceError(f"{path} isn't a WAV file of whole-number samples: {what}", hint=hint) from None
+        self.rate_hz: int = self._file.getframerate()
+        self.length: int = self._file.getnframes()
+        """Samples of one channel."""
+        self._width = self._file.getsampwidth()
+        self._channels = self._file.getnchannels()
+
+    def read(self, samples: int) -> Samples:
+        """The next samples, all channels mixed into one: float32, shape (n,); n is less at the end of the file."""
+        import numpy as np
+
+        data = self._file.readframes(samples)
+        data = data[: len(data) - len(data) % (self._width * self._channels)]
+        match self._width:
+            case 1:
+                values = (np.frombuffer(data, np.uint8).astype(np.float32) - np.float32(128)) / np.float32(128)
+            case 2:
+                values = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
+            case 3:
+                padded = np.zeros((len(data) // 3, 4), np.uint8)
+                padded[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+                values = padded.view("<i4")[:, 0].astype(np.float32) / np.float32(1 << 31)
+            case _:
+                values = np.frombuffer(data, "<i4").astype(np.float32) / np.float32(1 << 31)
+        return values if self._channels == 1 else values.reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._file.close()
+
+
+class WavTarget:
+    """A 16-bit WAV file that appears under its name when it is complete. Raises DeviceError.
+
+    Until then it is PATH.part: nobody finds half a file, and an older one stays until there is a new one.
+    """
+
+    def __init__(self, path: str | Path, rate_hz: int = 0, *, channels: int = 1) -> None:
+        """`rate_hz`: 0 = `set_rate` comes before the first `write`."""
+        self.path = Path(path)
+        self.rate_hz = 0
+        self._part: Path | None = self.path.with_name(self.path.name + ".part")
+        if self.path.is_dir():
+            raise DeviceError(f"can't write {path}: it is a folder", hint="name a file, such as answer.wav")
+        try:
+            self._file = wave.open(str(self._part), "wb")  # noqa: SIM115 (closed by save() or discard())
+        except OSError as error:
+            hint = "name a file in a folder that is there and may be written"
+            raise DeviceError(f"can't write {path}: {error.strerror}", hint=hint) from None
+        self._file.setnchannels(channels)
+        self._file.setsampwidth(2)
+        self.set_rate(rate_hz)
+
+    def set_rate(self, rate_hz: int) -> None:
+        """State the rate, once, before the first `write`."""
+        self.rate_hz = rate_hz
+        self._file.setframerate(rate_hz or 16_000)
+
+    def write(self, samples: Samples) -> None:
+        """Append float32 samples in [-1, 1], shape (n,) or (n, channels); what is louder is clipped."""
+        import numpy as np
+
+        try:
+            self._file.writeframesraw(np.round(np.clip(samples, -1, 1) * np.float32(32767)).astype("<i2").tobytes())
+        except OSError as error:
+            raise DeviceError(f"can't write {self.path}: {error.strerror}", hint="is the disk full?") from None
+
+    def save(self) -> None:
+        """Write the header and give the file its name. Once; later calls do nothing."""
+        if self._part is None:
+            return
+        try:
+            self._file.close()
+            os.replace(self._part, self.path)
+        except OSError as error:
+            raise DeviceError(f"can't write {self.path}: {error.strerror}", hint="is the disk full?") from None
+        finally:
+            self._part = None
