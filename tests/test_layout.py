@@ -22,7 +22,7 @@ TIERS = (
     {"frame", "clock", "errors", "units", "taps"},
     {"node", "channel", "turn", "context", "handoff"},
     {"document", "catalog", "graph", "edges", "specs", "options", "checks", "variants", "draft", "wiring"},
-    {"worker", "services", "session", "trace", "wire", "lanes"},
+    {"worker", "lanes", "session", "trace", "services", "http", "network", "children", "wire"},
 )
 """A module imports its own tier and those before it; a module that isn't listed (`cli`, `report`, …) is in the last."""
 
@@ -30,6 +30,8 @@ HEAVY = {
     "numpy", "aiohttp", "torch", "onnxruntime", "sounddevice", "soxr", "pocketsphinx", "espeakng_loader", "kokoro_onnx",
     "silero_vad",
 }  # fmt: skip
+IMPORTED_BY_A_SESSION = {"services", "http", "network", "children", "wire", "testing"}
+"""Parts of the engine that speak HTTP: what only looks at a graph never imports them."""
 ALSO_SLOW = {"pydantic", "networkx", "yaml"}
 """What `flow --help` has no use for."""
 
@@ -116,11 +118,7 @@ def test_the_vocabulary_imports_the_engine_alone() -> None:
     "path", [*ENGINE.glob("*.py"), *NODES.glob("*.py")], ids=lambda path: f"{path.parent.name}.{path.stem}"
 )
 def test_what_is_slow_to_import_is_imported_where_it_is_used(path: Path) -> None:
-    lazy = path.parent == ENGINE and path.stem in (
-        "services",
-        "wire",
-        "testing",
-    )  # imported by a session, not by `check`
+    lazy = path.parent == ENGINE and path.stem in IMPORTED_BY_A_SESSION
 
     found = [f"{line}: {module}" for module, line in imports(path, at_start_only=True) if module.split(".")[0] in HEAVY]
 
