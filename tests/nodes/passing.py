@@ -21,7 +21,7 @@ def through(
     arrived: list[tuple[float, Frame]] = []
     taken, made = ports(type(node)).inputs, ports(type(node)).outputs
 
-    async def run(self: Node) -> AsyncIterator[Frame]:  # noqa: ARG001
+    async def run(self: Node) -> AsyncIterator[Frame]:
         for item in inputs:
             if isinstance(item, Frame):
                 yield item

@@ -190,12 +190,19 @@ def test_words_have_times_where_the_server_knows_them() -> None:
 
 
 def test_a_server_without_word_times_is_asked_for_them_once() -> None:
-    tts = Tts(sound(500))
+    tts, refused = Tts(sound(500)), []
+
+    async def refuse(request: web.Request) -> web.Response:
+        refused.append(await request.json())
+        raise web.HTTPNotFound
+
+    tts.app.router.add_post("/dev/captioned_speech", refuse)
 
     arrived = speak(tts, Sentence("One."), 1.0, Sentence("Two."), words=True)
 
     assert parts(arrived) == [(0, "One.", 500), (1, "Two.", 500)]
-    assert [("return_timestamps" in asked) for asked in tts.asked] == [False, False]
+    assert [asked["return_timestamps"] for asked in refused] == [True]
+    assert len(tts.asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,15 @@ def test_the_end_does_not_wait_for_a_connection_that_stays_open() -> None:
     assert [(at - arrived[0][0], type(frame)) for at, frame in arrived] == [(0, Token), (0, End)]
 
 
+def test_neither_does_the_next_question() -> None:
+    llm = Llm(event("Yes"), STOP, 30.0)
+
+    arrived = through(LlmStream(), [PROMPT, Prompt(PROMPT.messages)], services={"llm": llm.app})
+
+    assert len(llm.asked) == 2
+    assert arrived[-1][0] - arrived[0][0] < 0.2
+
+
 def test_a_server_that_does_not_stream_is_understood() -> None:
     body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}]}
 

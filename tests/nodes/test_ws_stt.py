@@ -221,17 +221,32 @@ def test_the_next_utterance_begins_anew() -> None:
 
 
 def test_a_request_that_is_never_answered_does_not_glue_two_utterances_together() -> None:
-    said = {1.5: ("one", 0.9), 3.5: ("two", 3.0)}
+    said = {1.5: results("one", 0.9, 1.5, final=True), 3.5: results("two", 3.0, 3.5)}
     stt = Stt(
-        on_sound=lambda stt: [results(*said[stt.seconds], stt.seconds)] if stt.seconds in said else [],  # type: ignore[misc]
+        on_sound=lambda stt: [said[stt.seconds]] if stt.seconds in said else [],
         on_finalize=lambda stt: [results("two", 3.0, stt.seconds, finalized=True)] if stt.requests == 2 else [],
     )
-    frames = heard(*ONE_UTTERANCE, ("speech", 1.0), ("silence", 0.5))
 
-    outputs = transcripts(stt, frames)
+    outputs = transcripts(stt, heard(*ONE_UTTERANCE, ("speech", 1.0), ("silence", 0.5)))
 
     assert spans(outputs) == [("one", False, 1000, 1500), ("two", False, 3100, 3500), ("two", True, 3100, 4120)]
-    assert next(f.at for f in frames if isinstance(f, Frame) and f.id == outputs[-1].cause) == STARTS_AT + 4120 * MS
+
+
+def test_an_answer_to_the_last_request_answers_those_before() -> None:
+    stt = Stt(on_finalize=lambda stt: [results("two", 3.0, stt.seconds, finalized=True)] if stt.requests == 2 else [])
+    frames = heard(*ONE_UTTERANCE, ("speech", 1.0), ("silence", 0.5))
+
+    [transcript] = transcripts(stt, frames)
+
+    assert next(f.at for f in frames if isinstance(f, Frame) and f.id == transcript.cause) == STARTS_AT + 4120 * MS
+
+
+def test_an_answer_covers_all_sound_before_its_request() -> None:
+    outputs = transcripts(
+        Stt(on_finalize=lambda _: [results("hello", 0.9, 1.9, finalized=True)]), heard(*ONE_UTTERANCE)
+    )
+
+    assert spans(outputs) == [("hello", True, 1000, 2120)]
 
 
 def test_times_are_those_of_capture_also_where_sound_was_lost() -> None:

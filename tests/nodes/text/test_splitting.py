@@ -143,6 +143,7 @@ def test_a_block_of_code_without_an_end_is_one_piece() -> None:
         ("好的，我来帮你。", ["好的，", "我来帮你。"]),
         ("one two three four five six seven eight nine ten.", ["one two three four five six seven eight ", "nine ten."]),
         ("- , word, more", ["- , word,", " more"]),
+        ("```\nx\n```\nSure, yes. So, no.", ["```\nx\n```\n", "Sure,", " yes. ", "So, no."]),
         ("See [a, b](https://c.d/e,f) now, please.", ["See [a, b](https://c.d/e,f) now,", " please."]),
     ],
 )  # fmt: skip
@@ -192,3 +193,10 @@ def test_an_address_is_never_cut() -> None:
 
 def test_an_abbreviation_that_nothing_follows_ends_with_the_text() -> None:
     assert split("It opens at 9 a.m.") == ["It opens at 9 a.m."]
+
+
+@pytest.mark.parametrize(
+    "text", ["Yes" + "!" * 100, "Yes." + " " * 100 + "No", "Pens etc." + " " * 100, "No. " + "x" * 100]
+)
+def test_looking_ahead_makes_no_piece_too_long(text: str) -> None:
+    assert max(map(len, split(text, max_chars=20))) <= 20
