@@ -16,7 +16,9 @@ class SentenceSplit(Node):
     first: Literal["clause", "sentence"] = Field(
         "clause", description="How the answer begins: `clause` is heard sooner, `sentence` has the better melody."
     )
-    first_words: int = Field(8, ge=1, description="The first clause has at most so many words.")
+    first_words: int = Field(
+        8, ge=1, description="The first clause ends after so many words at the latest, but not on a word such as `the`."
+    )
     max_chars: int = Field(220, ge=20, description="Longer sentences are cut, at a clause or a space.")
 
     async def open(self) -> None:

@@ -25,7 +25,7 @@ from nodes.clients.timeline import Timeline
 from nodes.vocabulary import Audio, Transcript, Voice
 
 if TYPE_CHECKING:
-    from aiohttp import ClientWebSocketResponse
+    from aiohttp import ClientWebSocketResponse, WSMessage
 
     from nodes.clients.recognisers import Recogniser, Result
 
@@ -74,6 +74,7 @@ class WsStt(Node):
         self._unsent: deque[Audio] = deque()
         self._silent_ns = 0
         self._draining = False
+        self._until: float | None = None
         self._patience: asyncio.Timeout | None = None
         self._connection = AsyncExitStack()
         self._socket: ClientWebSocketResponse = await self._connection.enter_async_context(
@@ -94,8 +95,9 @@ class WsStt(Node):
     async def drain(self) -> None:
         self._draining = True
         await self._send(self._recogniser.bye)
+        self._until = asyncio.get_running_loop().time() + LAST_WORDS_S
         if self._patience is not None:
-            self._patience.reschedule(asyncio.get_running_loop().time() + LAST_WORDS_S)
+            self._patience.reschedule(self._until)
 
     # -- up ------------------------------------------------------------------------------------------------------------
 
@@ -152,21 +154,24 @@ class WsStt(Node):
     async def run(self) -> AsyncIterator[Transcript]:
         from aiohttp import WSMsgType
 
-        try:
-            async with asyncio.timeout(None) as self._patience:
-                while True:
-                    message = await self._socket.receive()
-                    if message.type is not WSMsgType.TEXT:
-                        break
-                    if result := self._recogniser.parse(message.data):
-                        for transcript in self._on_result(result):
-                            yield transcript
-        except TimeoutError:
-            return  # asked to end, the recogniser said nothing more
+        while (message := await self._message()) and message.type is WSMsgType.TEXT:
+            if result := self._recogniser.parse(message.data):
+                for transcript in self._on_result(result):
+                    yield transcript
         if not self._draining:
-            raise await self._lost(message.extra)
+            raise await self._lost(message and message.extra)
         if self._stretch:
             yield self._transcript(self._last or 0, self._stretch[-1].end, final=True)
+
+    async def _message(self) -> WSMessage | None:
+        """The next one; None when the last words are overdue."""
+        try:
+            async with asyncio.timeout_at(self._until) as self._patience:
+                return await self._socket.receive()
+        except TimeoutError:
+            return None
+        finally:
+            self._patience = None
 
     def _on_result(self, result: Result) -> Iterator[Transcript]:
         if result.finalised:

@@ -3,7 +3,8 @@
 1. Nothing is lost or doubled: the pieces, joined, are the text.
 2. How the text was cut into tokens makes no difference. Positions are decided strictly from left to right, each by what stands
    before it and a bounded look ahead; a decision waits until that look is possible and is never taken back.
-3. The first piece is a clause: it ends at `, ; : — –` or after so many words, whichever comes first. The others are sentences.
+3. The first piece is a clause: it ends at `, ; : — –` or after so many words, whichever comes first, but not on a word that
+   leans on the next one ("in the | morning"). The others are sentences.
    A comma needs no look ahead unless a digit or an open quote stands before it ("1,000"), a full stop always does ("3.14").
 4. Nothing is cut inside inline code, a link or an address, and a fenced block of code is one piece: whoever cleans a piece for
    reading aloud must see them whole. A piece with no word in it isn't cut off: it goes with the next.
@@ -33,6 +34,83 @@ OPENERS = frozenset('"“«„*_')
 """What makes a comma wait for one more character: its closing partner belongs to the clause."""
 NEWLINES = frozenset("\n\u2028\u2029")
 LONGEST_LIST_NUMBER = 3
+LEANING = frozenset(
+    [
+        *(
+            "a",
+            "an",
+            "the",
+            "my",
+            "your",
+            "his",
+            "her",
+            "its",
+            "our",
+            "their",
+            "this",
+            "that",
+            "these",
+            "those",
+            "no",
+            "some",
+        ),
+        *(
+            "of",
+            "in",
+            "on",
+            "at",
+            "to",
+            "for",
+            "from",
+            "by",
+            "with",
+            "about",
+            "into",
+            "over",
+            "under",
+            "per",
+            "than",
+            "as",
+        ),
+        *(
+            "and",
+            "or",
+            "but",
+            "if",
+            "because",
+            "so",
+            "is",
+            "are",
+            "was",
+            "were",
+            "be",
+            "have",
+            "has",
+            "had",
+            "not",
+            "very",
+        ),
+        *(
+            "can",
+            "could",
+            "will",
+            "would",
+            "should",
+            "may",
+            "might",
+            "must",
+            "do",
+            "does",
+            "did",
+            "i",
+            "you",
+            "he",
+            "she",
+            "we",
+        ),
+    ]
+)
+"""Nobody pauses behind these. In other languages a first clause may end on such a word, and only sounds less natural."""
 
 
 class _Undecided(Exception):
@@ -227,9 +305,10 @@ class Splitter:
         return at + 1 if self._words or self._has_code else 0
 
     def _space(self, at: int) -> int:
-        if self._ticks or self._link:
+        """Where the first clause ends if it is long enough at the space at `at`."""
+        if not self._first or self._words < self._first_words or self._ticks or self._link:
             return 0
-        return at + 1 if self._first and self._words >= self._first_words else 0
+        return 0 if self._text[self._word_start : at].lower() in LEANING else at + 1
 
     def _clause(self, at: int, char: str) -> int:
         """Where the first clause ends if the mark at `at` ends it."""

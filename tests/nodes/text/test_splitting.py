@@ -142,6 +142,8 @@ def test_a_block_of_code_without_an_end_is_one_piece() -> None:
         ("Hmm... let me see. Yes.", ["Hmm... ", "let me see. ", "Yes."]),
         ("好的，我来帮你。", ["好的，", "我来帮你。"]),
         ("one two three four five six seven eight nine ten.", ["one two three four five six seven eight ", "nine ten."]),
+        ("It is eight minutes past eight in the morning.", ["It is eight minutes past eight in the morning."]),
+        ("one two three four five six seven of the ten eleven.", ["one two three four five six seven of the ten ", "eleven."]),
         ("- , word, more", ["- , word,", " more"]),
         ("```\nx\n```\nSure, yes. So, no.", ["```\nx\n```\n", "Sure,", " yes. ", "So, no."]),
         ("See [a, b](https://c.d/e,f) now, please.", ["See [a, b](https://c.d/e,f) now,", " please."]),
