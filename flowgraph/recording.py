@@ -15,15 +15,21 @@ if TYPE_CHECKING:
     from flowgraph.session import Session
 
 
+class NothingToRecord(FlowError):
+    """A graph without sound."""
+
+    exit_code = 2
+
+
 @contextlib.contextmanager
 def recording(session: Session, path: Path) -> Iterator[None]:
     """Record what the session's sources capture and its speakers play into a stereo WAV file. Raises FlowError."""
-    # By name: the engine doesn't import nodes.
-    stereo = import_module("nodes.sound.recording").Recording(path)
     captured = types_named(session.graph, "Audio")
     played = types_named(session.graph, "Played")
     if not captured and not played:
-        raise FlowError("--output: nothing in this graph captures or plays sound", hint="leave --output out")
+        raise NothingToRecord("--output: nothing in this graph captures or plays sound", hint="leave --output out")
+    # By name: the engine doesn't import nodes.
+    stereo = import_module("nodes.sound.recording").Recording(path)
     for kind in captured:
         session.watch(kind, stereo.captured)
     for kind in played:

@@ -55,7 +55,7 @@ def _shares(parts: Mapping[str, int], total: int) -> dict[str, int]:
 
 def bar(phases: Mapping[str, int], width: int = BAR) -> Text:
     """The phases side by side, each in its colour; the full width is a second, or all of a longer turn."""
-    cells = min(width, max(1, round(sum(phases.values()) * width / AXIS_NS)))
+    cells = min(width, max(1, round(sum(phases.values()) * width / AXIS_NS))) if any(phases.values()) else 0
     text = Text()
     for name, count in _shares(phases, cells).items():
         text.append("━" * count, style=colour(name))

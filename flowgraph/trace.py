@@ -155,9 +155,7 @@ class Trace:
         if kind == STAMP:
             frame = event[3]
             node = self.nodes[event[2]]
-            record = Record(
-                type(frame).__name__, node, frame.cause_id, frame.turn, frame.at, frame.at, at, frame=frame
-            )
+            record = Record(type(frame).__name__, node, frame.cause_id, frame.turn, frame.at, frame.at, at, frame=frame)
             self.records[frame.id] = record
             self._keep(frame.turn, frame.id)
             if self._file is not None:
@@ -335,7 +333,14 @@ class Trace:
     def _write_frame(self, at: int, node: str, frame: Frame) -> None:
         stamps = {"frame": frame.id, "cause": frame.cause_id, "turn": frame.turn, "frame_at": frame.at}
         self._write(
-            {"event": "frame", "at": at, "node": node, "type": type(frame).__name__, **stamps, "fields": dict(frame.fields())}
+            {
+                "event": "frame",
+                "at": at,
+                "node": node,
+                "type": type(frame).__name__,
+                **stamps,
+                "fields": dict(frame.fields()),
+            }
         )
 
     def _write_seconds(self, at: int) -> None:

@@ -29,6 +29,8 @@ GREETING_NS = 50 * MS
 class Keyboard(Node):
     """What the user types, line by line, as if it had been said."""
 
+    live = True  # it begins by itself, also where nobody tells it what was heard
+
     async def open(self) -> None:
         self._lines = self.ctx.handoff(AHEAD)
         self._room = threading.Semaphore(AHEAD)

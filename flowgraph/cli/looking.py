@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.table import Table
 from rich.text import Text
 
 from flowgraph.cli.console import stderr, stdout, tell_error
@@ -58,8 +59,20 @@ def list_devices() -> None:
     from importlib import import_module
 
     # By name: the engine doesn't import nodes, and only this command needs to know of sound.
-    for line in import_module("nodes.sound.devices").described():
-        print(line)
+    devices = import_module("nodes.sound.hardware").list_devices()
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("device", style="cyan", overflow="fold")
+    for head in ("mic", "speaker", "what it is"):
+        table.add_column(head)
+    for device in devices:
+        marks = ["yes" if able else "" for able in (device.input, device.output)]
+        for index, direction in enumerate(("input", "output")):
+            if device.default in (direction, "both"):
+                marks[index] = "default"
+        table.add_row(Text(device.address), *marks, Text(device.detail))
+    console = stdout()
+    console.print(table)
+    console.print("\n[dim]flow run GRAPH --input DEVICE, or --set speaker.device=DEVICE[/]")
 
 
 def print_schema() -> None:

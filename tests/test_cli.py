@@ -1,0 +1,401 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from flowgraph import catalog
+from flowgraph.cli import app
+from flowgraph.cli.inputs import NoInput, address_of, input_settings
+from flowgraph.cli.running import Run, Wishes, _display
+from flowgraph.cli.typed import NothingToType, typed
+from flowgraph.cli.types import example, summary, wrapped, yaml_of
+from flowgraph.graph import Graph
+from flowgraph.testing import run_virtual
+from tests.spoken import GRAPH, TYPES, spoken
+
+ROOT = Path(__file__).parent.parent
+SAYS = [{"from": 100, "to": 500, "text": "What time is it?"}]
+FLOW = "import sys\nfrom flowgraph.cli import main\nsys.argv = ['flow', *sys.argv[1:]]\nmain()\n"
+
+
+def flow(*arguments: str, **options: Any) -> Result:
+    return CliRunner().invoke(app, list(arguments), **options)
+
+
+def in_a_process(*arguments: str, folder: Path, **options: Any) -> subprocess.Popen[str]:
+    """A real `flow`, with the stand-ins importable."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    return subprocess.Popen(
+        [sys.executable, "-c", FLOW, *arguments],
+        cwd=folder, env=environ, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str], typed: str | None = None) -> tuple[int, str, str]:
+    out, err = process.communicate(typed, timeout=30)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def graph_file(tmp_path: Path) -> Path:
+    """The spoken graph as a file that a process can load: fast, on the real clock."""
+    text = GRAPH
+    for name, cls in TYPES.items():
+        text = text.replace(f"type: {name}", f'type: "tests.spoken:{cls.__name__}"')
+    data = yaml.safe_load(text)
+    data["nodes"]["ear"] |= {"says": SAYS, "seconds": 1.2}
+    data["nodes"]["llm"]["answer"] = "Nine o'clock."
+    path = tmp_path / "spoken.yaml"
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+# -- run -----------------------------------------------------------------------------------------------------------------
+
+
+def run(*settings: str, says: list[dict[str, Any]] = SAYS, **wishes: Any) -> int:
+    """`flow run` on virtual time, without a process. Returns the exit code."""
+    wanted = Wishes("spoken", **wishes)
+    settings = ("ear.seconds=2", "llm.answer=Nine o'clock.", *settings)
+    return run_virtual(Run(spoken(*settings, says=says), wanted, _display(wanted)).whole())
+
+
+def test_a_run_shows_each_turn_and_ends_with_the_table(graph_file: Path) -> None:
+    process = in_a_process("run", "spoken.yaml", "--trace", "trace.jsonl", "-v", folder=graph_file.parent)
+    code, out, err = ended(process)
+
+    assert code == 0
+    assert "listening" in out
+    [line] = [line for line in out.splitlines() if "→" in line]
+    assert line.startswith(' 1  "what time is it" → "Nine o\'clock." 4')
+    assert "ms = speech end 40" in line
+    assert "voice to voice" in out
+    assert "budget" in out
+    assert "1 answered" in out
+    assert "holding     tts -> speaker" in err
+    assert "holding     tts -> speaker" not in out
+    lines = [json.loads(line) for line in (graph_file.parent / "trace.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["said"] for line in lines if line["event"] == "turn"] == ["what time is it"]
+
+
+def test_json_is_one_object_a_line_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    code = run(json=True)
+    out, err = capsys.readouterr()
+    events = [json.loads(line) for line in out.splitlines()]
+    kinds = [event["event"] for event in events]
+
+    assert (code, err) == (0, "")
+    assert kinds[:2] == ["starting", "note"]
+    assert kinds[-1] == "summary"
+    assert {"listening", "transcript", "heard", "turn"} <= set(kinds)
+    [turn] = [event for event in events if event["event"] == "turn"]
+    assert turn["latency_ms"] == pytest.approx(sum(turn["phases"].values()))
+    assert events[-1]["counts"]["answered"] == 1
+
+
+def test_an_utterance_without_an_answer_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run('stt.texts=[""]') == 1
+    assert '"What time is it?" [unanswered]' in capsys.readouterr().out
+
+
+def test_a_failure_is_a_sentence_and_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("llm.fails=true") == 1
+    err = capsys.readouterr().err
+
+    assert "node 'llm' failed" in err
+    assert "no such model" in err
+    assert "Traceback" not in err
+
+
+def test_a_failure_is_an_event_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("llm.fails=true", json=True) == 1
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    assert "no such model" in next(event["message"] for event in events if event["event"] == "error")
+
+
+def test_verbose_shows_where_a_failure_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("llm.fails=true", verbose=True) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_trace_that_cannot_be_written_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(trace=Path("no/such/trace")) == 1
+    assert "can't write the trace no/such/trace" in capsys.readouterr().err
+
+
+def test_an_output_needs_sound(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    graph = Graph.from_text("nodes: {a: {type: keyboard}, b: {type: printer}}\nedges: [a -> b]")
+    wanted = Wishes("typed", output=tmp_path / "a.wav")
+
+    assert run_virtual(Run(graph, wanted, _display(wanted)).whole()) == 2
+    assert "captures or plays sound" in capsys.readouterr().err
+
+
+def until(process: subprocess.Popen[str], words: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if words in line:
+            return
+    raise AssertionError(f"it never said {words!r}")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+def test_ctrl_c_drains_and_is_exit_code_130(graph_file: Path) -> None:
+    process = in_a_process("run", "spoken.yaml", "--set", "ear.seconds=60", folder=graph_file.parent)
+    until(process, "listening")
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    code, out, err = ended(process)
+
+    assert (code, err) == (130, "")
+    assert "stopping" in out
+    assert "no turns" in out
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+def test_a_second_ctrl_c_does_not_wait(graph_file: Path) -> None:
+    slow = ("--set", "stt.delay=60s", "--set", "ear.seconds=60")
+    process = in_a_process("run", "spoken.yaml", *slow, folder=graph_file.parent)
+    until(process, "listening")
+    time.sleep(0.8)  # the STT is at work: a real process on the real clock
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    until(process, "stopping")
+    process.send_signal(signal.SIGINT)
+    code, _, err = ended(process)
+
+    assert (code, err) == (130, "")
+    assert time.monotonic() - began < 1.5
+
+
+def test_typed_lines_are_answered_one_after_the_other(graph_file: Path) -> None:
+    process = in_a_process("run", "spoken.yaml", "--text", "--set", "dialogue.greeting=Hi", folder=graph_file.parent)
+    code, out, err = ended(process, "what time is it\n\nand now?")
+
+    assert (code, err) == (0, "")
+    lines = [line.strip() for line in out.splitlines() if line.startswith(("›", "Nine", "Hi"))]
+    assert lines == ["Hi", "› what time is it", "Nine o'clock.", "› and now?", "Nine o'clock."]
+    assert "2 answered" in out
+
+
+def test_text_and_input_exclude_each_other(graph_file: Path) -> None:
+    result = flow("run", str(graph_file), "--text", "--input", "demo")
+
+    assert result.exit_code == 2
+    assert "exclude each other" in result.stderr
+
+
+# -- wrong graphs and arguments ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["run", "check", "show"])
+def test_a_wrong_graph_is_exit_code_2_with_the_place_of_every_problem(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("nodes:\n  a: {type: nothing}\n  b: {type: gain, factr: 2}\nedges: [a -> b]\n", encoding="utf-8")
+    result = flow(command, str(path))
+
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "wrong.yaml:2:13: there is no node type 'nothing'" in result.stderr
+    assert "did you mean 'factor'?" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_check_goes_on_behind_a_wrong_graph() -> None:
+    result = flow("check", "nothing-of-that-name", "echo")
+
+    assert result.exit_code == 2
+    assert "echo.yaml: fine" in result.stdout
+    assert "nothing-of-that-name" in result.stderr
+
+
+def test_an_unknown_option_is_exit_code_2() -> None:
+    assert flow("run", "echo", "--nothing").exit_code == 2
+
+
+def test_an_unknown_form_is_exit_code_2() -> None:
+    result = flow("show", "echo", "--format", "ascii")
+
+    assert result.exit_code == 2
+    assert "one of terminal, mermaid, dot" in result.stderr
+
+
+def test_a_fault_of_ours_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("flowgraph.cli.looking.print_schema", broken)
+    result = flow("schema")
+
+    assert result.exit_code == 1
+    assert "ZeroDivisionError: by nothing" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+# -- show, nodes, devices, schema, new -----------------------------------------------------------------------------------
+
+
+def test_a_graph_is_shown_in_three_forms() -> None:
+    terminal, mermaid, dot = (flow("show", "echo", "--format", form).stdout for form in ("terminal", "mermaid", "dot"))
+
+    assert "mic" in terminal
+    assert mermaid.startswith("flowchart")
+    assert dot.startswith("digraph")
+
+
+def test_nodes_are_listed_with_what_they_do() -> None:
+    result = flow("nodes")
+
+    assert result.exit_code == 0
+    for name, cls in catalog.all_types().items():
+        assert name in result.stdout
+        assert summary(cls), name
+
+
+@pytest.mark.parametrize("name", catalog.built_in())
+def test_a_node_is_shown_with_ports_options_and_defaults(name: str) -> None:
+    result = flow("nodes", name)
+
+    assert result.exit_code == 0
+    assert "takes" in result.stdout
+    assert "yields" in result.stdout
+    for option in catalog.find(name).model_fields:
+        assert option in result.stdout
+
+
+@pytest.mark.parametrize("name", catalog.built_in())
+def test_the_example_of_a_node_is_right(name: str) -> None:
+    cls = catalog.find(name)
+    data = yaml.safe_load(example(name, cls).replace("…", '"anything"'))
+    options = {key: value for key, value in data["nodes"][name].items() if key != "type"}
+
+    assert data["nodes"][name]["type"] == name
+    cls.model_validate({key: value if value is not False else "off" for key, value in options.items()})
+
+
+def test_an_unknown_type_is_exit_code_2() -> None:
+    result = flow("nodes", "vda")
+
+    assert result.exit_code == 2
+    assert "there is no node type 'vda'" in result.stderr
+
+
+def test_devices_are_listed_without_sound_hardware() -> None:
+    result = flow("devices")
+
+    assert result.exit_code == 0
+    for address in ("caller:demo", "file:PATH.wav", "null"):
+        assert address in result.stdout
+
+
+def test_the_schema_is_json() -> None:
+    assert json.loads(flow("schema").stdout)["title"] == "A Flowgraph graph"
+
+
+def test_a_new_graph_is_right_from_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = flow("new", "mine")
+    graph = Graph.load("mine.yaml")
+
+    assert made.exit_code == 0
+    assert graph.name == "mine"
+    assert list(graph.nodes) == list(Graph.load("optimized").nodes)
+
+
+def test_a_new_graph_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("mine", encoding="utf-8")
+    result = flow("new", "mine")
+
+    assert result.exit_code == 2
+    assert (tmp_path / "mine.yaml").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_name_that_is_none_makes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert flow("new", "-- x").exit_code == 2
+    assert flow("new", "no/such/folder").exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- inputs and typed graphs ---------------------------------------------------------------------------------------------
+
+
+def test_an_input_becomes_the_device_of_what_listens(tmp_path: Path) -> None:
+    sound = tmp_path / "a.wav"
+    sound.touch()
+
+    assert input_settings(Graph.load("echo"), str(sound)) == [f"mic.device=file:{sound}"]
+
+
+def test_an_input_is_a_file_a_caller_or_a_device(tmp_path: Path) -> None:
+    conversation = tmp_path / "talk.yaml"
+    conversation.touch()
+
+    assert address_of(str(conversation)) == f"caller:{conversation}"
+    assert address_of(str(tmp_path)) == f"caller:{tmp_path}"
+    assert address_of("demo").startswith("caller:")
+    assert address_of("demo").endswith("demo.yaml")
+    assert address_of("USB Audio") == "USB Audio"
+    assert address_of("caller:demo") == "caller:demo"
+
+
+def test_an_input_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NoInput, match="no such file"):
+        address_of(str(tmp_path / "a.wav"))
+
+
+def test_an_input_needs_somebody_who_listens() -> None:
+    with pytest.raises(NoInput, match="listens to a device"):
+        input_settings(spoken(says=[]), "null")
+
+
+def test_a_typed_graph_keeps_the_owner_and_what_is_behind_it() -> None:
+    graph = typed(Graph.load("optimized"))
+
+    assert list(graph.nodes) == ["keyboard", "dialogue", "llm", "split", "tts", "speaker"]
+    assert graph.order[0] == "keyboard"
+    assert set(graph.services) == {"llm", "tts"}
+    assert graph.nodes["dialogue"].options["end"] == "transcript"
+    labels = {edge.label: edge for edge in graph.edges}
+    assert labels["tts -> speaker"].hold
+    assert labels["speaker -> keyboard"].feedback
+    assert not labels["keyboard -> dialogue"].feedback
+
+
+def test_a_graph_without_a_dialogue_cannot_be_typed_to() -> None:
+    with pytest.raises(NothingToType, match="needs a graph with a dialogue"):
+        typed(Graph.load("echo"))
+
+
+# -- small things --------------------------------------------------------------------------------------------------------
+
+
+def test_prose_is_wrapped_with_hanging_items() -> None:
+    text = "One two\nthree.\n\n1. four\n   five six\n2. seven"
+
+    assert wrapped(text, 12) == "One two\nthree.\n\n1. four five\n   six\n2. seven"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [("off", "off"), ("a b", '"a b"'), (None, "null"), (1.5, "1.5"), (True, "true")]
+)
+def test_a_default_is_yaml(value: Any, text: str) -> None:
+    assert yaml_of(value) == text
+
+
+def test_a_duration_is_yaml_with_its_unit() -> None:
+    assert yaml_of(400_000_000, is_duration=True) == "400ms"

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import io
+import itertools
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from flowgraph.display import Lines, Live, Typed, meter
+from flowgraph.report import TurnReport
+from flowgraph.session import Session
+from flowgraph.tables import BAR, bar, figures, in_ms, one_line, summary
+from flowgraph.testing import run_virtual
+from flowgraph.units import MS, SECOND
+from tests.spoken import held, spoken
+
+QUESTION = {"from": 500, "to": 1500, "text": "What time is it?"}
+AGAIN = {"from": 4500, "to": 5300, "text": "And now?"}
+
+
+def turn(**changes: Any) -> TurnReport:
+    values: dict[str, Any] = {
+        "number": 3, "said": "twelve times seven", "truth": "", "heard": "Eighty four.", "greeting": False, "expected": True,
+        "annotated": True, "speech_end_at": SECOND, "audible_at": SECOND + 421 * MS, "latency_ns": 421 * MS, "steps": (),
+        "phases": {"end of speech": 402 * MS, "LLM": 9 * MS, "playout": 10 * MS}, "incomplete": "", "attempts": 1,
+        "withdrawn": 0, "cut_off": False, "interrupted": False, "stopped_in_ns": None, "error": "",
+    }  # fmt: skip
+    return TurnReport(**{**values, **changes})
+
+
+def text_of(renderable: Any, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(renderable)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+# -- a turn --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_in_a_pipe_is_one_line() -> None:
+    line = ' 3  "twelve times seven" → "Eighty four." 421 ms = speech end 402 · LLM 9 · playout 10'
+
+    assert one_line(turn()) == line
+
+
+def test_an_estimate_is_marked() -> None:
+    assert "~421 ms" in one_line(turn(annotated=False))
+
+
+def test_what_went_wrong_is_in_the_line() -> None:
+    stopped = turn(interrupted=True, stopped_in_ns=180 * MS)
+    unheard = {"heard": "", "audible_at": 0, "latency_ns": None, "phases": {}}
+
+    assert one_line(stopped).endswith("[interrupted: silent after 180 ms]")
+    assert one_line(turn(**unheard)) == ' 3  "twelve times seven" [unanswered]'
+    assert one_line(turn(**unheard, error="no model")).endswith("[error: no model]")
+    assert one_line(turn(**unheard, expected=False)).endswith("[not answered, as it should be]")
+    assert one_line(turn(cut_off=True, latency_ns=None)).endswith("[answered before the user had finished]")
+
+
+def test_a_turn_without_phases_says_why() -> None:
+    line = one_line(turn(phases={}, incomplete="the trace has no put of frame 7"))
+
+    assert "421 ms (the trace has no put of frame 7)" in line
+    assert "the trace has no put" in text_of(figures(turn(phases={}, incomplete="the trace has no put of frame 7")))
+
+
+def test_a_greeting_has_no_figures() -> None:
+    greeting = turn(greeting=True, expected=False, said="", number=0, latency_ns=None, phases={})
+
+    assert figures(greeting) is None
+    assert one_line(greeting) == '    greeting → "Eighty four."'
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=3), st.integers(0, 3 * SECOND), min_size=1, max_size=9))
+def test_the_milliseconds_that_are_shown_add_up_to_the_total_that_is_shown(phases: dict[str, int]) -> None:
+    shown = in_ms(phases)
+
+    assert sum(shown.values()) == round(sum(phases.values()) / MS)
+    assert all(abs(shown[name] * MS - ns) <= MS for name, ns in phases.items())
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=3), st.integers(0, 3 * SECOND), max_size=9))
+def test_a_bar_is_always_as_wide_as_its_column(phases: dict[str, int]) -> None:
+    assert bar(phases).cell_len == BAR
+
+
+def test_a_bar_grows_with_the_time() -> None:
+    lengths = [bar({"LLM": ms * MS}).plain.count("━") for ms in (100, 500, 1000, 5000)]
+
+    assert lengths == [2, 10, 20, 20]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_nothing_is_wider_than_the_terminal(width: int) -> None:
+    talk = held("ear.seconds=9", says=[{**QUESTION, "text": "word " * 40}, AGAIN])
+    shown = "".join(text_of(part, width) for part in summary(talk.report, width))
+    shown += "".join(text_of(figures(one), width) for one in talk.turns)
+
+    assert max(len(line) for line in shown.splitlines()) <= width
+
+
+def test_the_table_has_a_row_for_each_turn_and_the_percentiles() -> None:
+    talk = held("ear.seconds=9", "dialogue.greeting=Hi", says=[{**QUESTION, "from": 1000}, AGAIN])
+    shown = "".join(text_of(part, 100) for part in summary(talk.report, 100))
+    rows = [line.split() for line in shown.splitlines() if line]
+
+    assert rows[0] == ["ms", "total", "speech", "end", "playout"]
+    assert [row[0] for row in rows[1:5]] == ["1", "2", "p50", "p90"]
+    assert "p50 425 ms · p90 425 ms (2 turns, end of speech annotated)" in shown
+    assert "first_audio_p95 ≤ 700 ms: kept, 425 ms" in shown
+
+
+def test_a_broken_budget_says_what_broke_it() -> None:
+    talk = held("llm.delay=900ms", "dialogue.speculate_after=off", says=[QUESTION])
+    shown = "".join(text_of(part, 100) for part in summary(talk.report, 100))
+
+    assert "broken" in shown
+    assert "mostly by LLM: 900 ms" in shown
+
+
+# -- displays ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_meter_is_empty_at_silence_and_full_at_full_level() -> None:
+    counts = [meter(level).plain.count("▮") for level in (-120.0, -60.0, -30.0, 0.0, 6.0)]
+
+    assert counts == [0, 0, 7, 14, 14]
+
+
+def watched(display: Lines, *settings: str, says: list[dict[str, Any]], moments: list[float]) -> list[str]:
+    """What `Live` draws at these seconds of a conversation."""
+
+    async def main() -> list[str]:
+        import asyncio
+
+        session = Session(spoken(*settings, says=says))
+        display.watch(session)
+        drawn: list[str] = []
+        async with session:
+            for pause in (b - a for a, b in itertools.pairwise([0.0, *moments])):
+                await asyncio.sleep(pause)
+                drawn.append(display._drawn().plain)  # type: ignore[attr-defined]
+            await session.stop(drain_s=0)
+        return drawn
+
+    return run_virtual(main())
+
+
+def test_the_line_that_moves_says_who_speaks() -> None:
+    display = Live(Console(file=io.StringIO(), width=80))
+    silence, you, thinking, assistant, later = watched(
+        display,
+        "llm.delay=600ms",
+        "ear.seconds=9",
+        says=[QUESTION],
+        moments=[0.3, 1.0, 2.1, 2.6, 4.0],
+    )
+
+    assert "silence" in silence
+    assert "▮" in you
+    assert "you" in you
+    assert "thinking" in thinking
+    assert "what time is it" in thinking
+    assert "assistant" in assistant
+    assert "silence" in later
+
+
+def test_a_long_text_shows_its_end() -> None:
+    display = Live(Console(file=io.StringIO(), width=60))
+    display._speaking = True
+    display._partial = "word " * 30 + "last"
+
+    drawn = display._drawn()
+    assert drawn.plain.endswith("last")
+    assert drawn.cell_len <= 60
+
+
+def test_typed_answers_appear_as_they_are_heard() -> None:
+    file = io.StringIO()
+    display = Typed(Console(file=file, width=80), echo=True)
+
+    async def main() -> None:
+        session = Session(spoken(says=[QUESTION]))
+        display.watch(session)
+        async with session:
+            await session.finished()
+
+    run_virtual(main())
+
+    assert file.getvalue() == "› what time is it\nOne two three four five six seven eight.\n"
+
+
+def test_lines_in_a_pipe_are_not_wrapped() -> None:
+    file = io.StringIO()
+    Lines(Console(file=file, width=40)).turn(turn(heard="word " * 30))
+
+    assert file.getvalue().count("\n") == 1
