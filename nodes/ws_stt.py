@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Literal
 
 from flowgraph import MS, SECOND, Duration, Field, Node, ServiceName
@@ -94,10 +94,12 @@ class WsStt(Node):
 
     async def drain(self) -> None:
         self._draining = True
-        await self._send(self._recogniser.bye)
         self._until = asyncio.get_running_loop().time() + LAST_WORDS_S
         if self._patience is not None:
             self._patience.reschedule(self._until)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._until):
+                await self._send(self._recogniser.bye)
 
     # -- up ------------------------------------------------------------------------------------------------------------
 
