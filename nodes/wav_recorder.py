@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import io
-import tempfile
 import wave
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 from flowgraph import MS, SECOND, Duration, Field, FlowError, Node
+from nodes.sound.folder import Folder
 from nodes.vocabulary import Audio, Heard, Recording, SpeechStarted, Transcript, Voice
 
 LATE_NS = SECOND
@@ -47,14 +47,11 @@ class WavRecorder(Node):
         self._deaf = False
         self._since = 0
         """What was captured before isn't listened to."""
-        self._count = 0
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        if not self.memory:
-            self._folder = self._writable_folder()
+        self._folder = None if self.memory else Folder(self.folder)
 
     async def close(self) -> None:
-        if (temporary := getattr(self, "_temporary", None)) is not None:
-            temporary.cleanup()
+        if (folder := getattr(self, "_folder", None)) is not None:
+            folder.close()
 
     async def process(self, frame: Audio | SpeechStarted | Voice | Heard | Transcript) -> AsyncIterator[Recording]:
         match frame:
@@ -89,8 +86,7 @@ class WavRecorder(Node):
             self._sound.popleft()
 
     async def _recorded(self, sound: Sequence[Audio], silence: Voice) -> Recording:
-        self._count += 1
-        target = io.BytesIO() if self.memory else self._folder / f"utterance-{self._count:03}.wav"
+        target = self._folder.next("utterance", "wav") if self._folder else io.BytesIO()
         try:
             await asyncio.to_thread(_write, sound, target)
         except OSError as error:
@@ -100,21 +96,6 @@ class WavRecorder(Node):
             start_at=sound[0].at,
             end_at=silence.at - silence.silence_ms * MS,
         )
-
-    def _writable_folder(self) -> Path:
-        try:
-            if not self.folder:
-                self._temporary = tempfile.TemporaryDirectory(prefix="flowgraph-")
-                return Path(self._temporary.name)
-            folder = Path(self.folder).expanduser()
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            where = self.folder or tempfile.gettempdir()
-            raise FlowError(
-                f"can't write recordings into {where}: {error.strerror}",
-                hint="choose another `folder`, or `memory: true`",
-            ) from None
-        return folder
 
 
 def _write(sound: Sequence[Audio], target: Path | io.BytesIO) -> None:

@@ -1,17 +1,19 @@
-"""Requests as a program makes them that knows no streaming: asked, and waited for.
+"""Requests as a program makes them that asks and waits.
 
-`persistent: false` is one connection for one request, as `requests.post(…)` makes it: name, TCP and TLS are paid for each time. Nothing is
-kept warm beside it.
+Without `persistent`, a request has a connection of its own, as `requests.post(…)` has it: name, TCP and TLS are paid for each time,
+and nothing is kept warm beside it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from flowgraph.errors import ServiceError
 from nodes.clients.problems import refusal
 
 if TYPE_CHECKING:
@@ -21,35 +23,60 @@ if TYPE_CHECKING:
     from flowgraph.services import HttpService
 
 
-def posted(
-    service: HttpService, path: str, *, persistent: bool, stall_s: float, **content: Any
-) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-    """The response, whatever its status. Raises ServiceError.
+class Answer:
+    """A response that is no refusal."""
 
-    `content` as aiohttp's `json` or `data`. `stall_s`: how long the service may send nothing.
+    def __init__(self, response: aiohttp.ClientResponse, *, who: str, limit_s: float) -> None:
+        """`limit_s`: how long the service may send nothing."""
+        self.content_type = response.content_type.lower()
+        self._response = response
+        self._who = who
+        self._limit_s = limit_s
+
+    async def read(self) -> bytes:
+        """The next bytes; b"" at the end. Raises ServiceError."""
+        async with _patience(self._limit_s, self._who):
+            return await self._response.content.readany()
+
+    async def whole(self) -> bytes:
+        """All that is left. Raises ServiceError."""
+        portions: list[bytes] = []
+        while portion := await self.read():
+            portions.append(portion)
+        return b"".join(portions)
+
+
+@asynccontextmanager
+async def posted(
+    service: HttpService, path: str, *, persistent: bool, limit_s: float, who: str, wanted: str = "", **content: Any
+) -> AsyncIterator[Answer]:
+    """POST `content` (aiohttp's `json` or `data`). Raises ServiceError, also for a status of 400 or above.
+
+    `limit_s`: how long the service may send nothing. `who`: the service, as messages name it. `wanted`: see `problems.refusal`.
     """
-    if persistent:
-        return service.post(path, stall_s=stall_s, **content)
-    return _posted_alone(service, path, stall_s, content)
+    async with AsyncExitStack() as stack:
+        request = service.post(path, **content) if persistent else _posted_alone(service, path, content)
+        async with _patience(limit_s, who):
+            response = await stack.enter_async_context(request)
+        answer = Answer(response, who=who, limit_s=limit_s)
+        if response.status >= 400:
+            raise refusal(who, response.status, await answer.whole(), wanted=wanted, key=service.key)
+        yield answer
 
 
-async def answered(
-    service: HttpService, path: str, *, persistent: bool, stall_s: float, who: str, wanted: str = "", **content: Any
-) -> tuple[bytes, str]:
-    """The whole body and its content type. Raises ServiceError, also for a status of 400 or above.
-
-    `who`: the service, as messages name it. `wanted`: see `problems.refusal`.
-    """
-    async with posted(service, path, persistent=persistent, stall_s=stall_s, **content) as response:
-        body = await response.read()
-    if response.status >= 400:
-        raise refusal(who, response.status, body, wanted=wanted, key=service.key)
-    return body, response.content_type.lower()
+@asynccontextmanager
+async def _patience(limit_s: float, who: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError:
+        hint = "is it loading its model, or overloaded? `timeout` says how long to wait"
+        raise ServiceError(f"{who} has sent nothing for {limit_s:g} s", hint=hint) from None
 
 
 @asynccontextmanager
 async def _posted_alone(
-    service: HttpService, path: str, stall_s: float, content: dict[str, Any]
+    service: HttpService, path: str, content: dict[str, Any]
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     pool = service.session
     assert pool.connector is not None
@@ -58,7 +85,7 @@ async def _posted_alone(
         aiohttp.ClientSession(
             connector=_Alone(pool.connector),
             headers=pool.headers,
-            timeout=aiohttp.ClientTimeout(total=None, connect=pool.timeout.connect, sock_read=stall_s),
+            timeout=pool.timeout,
             trace_configs=[_connecting(pool.trace_configs)],
         ) as session,
         session.post(service.url(path), headers=service.headers, **content) as response,
