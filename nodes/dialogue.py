@@ -61,6 +61,7 @@ class Dialogue(Node):
     """Owns the turn: decides when the user has finished, asks for an answer, stops it when interrupted."""
 
     owns_turn = True
+    needs = (Transcript,)
 
     end: Literal["silence", "transcript"] = Field(
         "silence",

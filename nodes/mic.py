@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flowgraph import MS, SECOND, Field, Node
 from flowgraph.errors import DeviceError
-from nodes.sound.addresses import parse_address
+from nodes.sound.addresses import DeviceName, parse_address
 from nodes.sound.caller import Caller
 from nodes.sound.resampling import Resampler
 from nodes.sound.room import Line, Room
@@ -33,12 +33,19 @@ class Mic(Node):
 
     live = True
 
-    device: str = Field(
-        "default", description="`default`, a part of a device's name, `file:PATH.wav`, `caller:CONVERSATION`, or `null`."
+    device: DeviceName = Field(
+        "default",
+        description="`default`, a part of a device's name, `file:PATH.wav`, `caller:CONVERSATION`, or `null`.",
     )
-    rate_hz: int = Field(16_000, ge=8_000, le=48_000, description="Rate of the sound on the graph; converted from the device's.")
-    block_ms: int = Field(20, ge=10, le=200, description="Length of a frame; a multiple of the device's blocks of 10 ms.")
-    latency: Literal["low", "high"] = Field("low", description="The device's own buffer: `high` where `low` loses sound.")
+    rate_hz: int = Field(
+        16_000, ge=8_000, le=48_000, description="Rate of the sound on the graph; converted from the device's."
+    )
+    block_ms: int = Field(
+        20, ge=10, le=200, description="Length of a frame; a multiple of the device's blocks of 10 ms."
+    )
+    latency: Literal["low", "high"] = Field(
+        "low", description="The device's own buffer: `high` where `low` loses sound."
+    )
 
     def problems(self) -> Iterator[str]:
         try:

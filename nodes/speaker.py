@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flowgraph import MS, SECOND, Duration, Field, Node
 from flowgraph.errors import DeviceError
-from nodes.sound.addresses import parse_address
+from nodes.sound.addresses import DeviceName, parse_address
 from nodes.sound.playback import NEWS_NS, News, Playback
 from nodes.sound.reply import Reply
 from nodes.sound.room import Line, Room
@@ -33,9 +33,13 @@ class Speaker(Node):
 
     effects = True
 
-    device: str = Field("default", description="`default`, a part of a device's name, `file:PATH.wav`, or `null` (silent, but paced).")
+    device: DeviceName = Field(
+        "default", description="`default`, a part of a device's name, `file:PATH.wav`, or `null` (silent, but paced)."
+    )
     latency: Literal["low", "high"] = Field("low", description="The device's own buffer: `high` where `low` crackles.")
-    buffer: Duration = Field(400 * MS, ge=40 * MS, description="So much sound is taken ahead of the device; the rest waits.")
+    buffer: Duration = Field(
+        400 * MS, ge=40 * MS, description="So much sound is taken ahead of the device; the rest waits."
+    )
 
     def problems(self) -> Iterator[str]:
         try:

@@ -1,22 +1,27 @@
 """Where sound comes from and goes to, as a YAML file says it.
 
-    default              the system's microphone or speaker; without one, the bundled caller or a silent speaker
-    NAME                 a device by (a part of) its name
-    file:PATH.wav        plays a file as the microphone; as a speaker, writes one
-    caller:CONVERSATION  a recorded user: a YAML file, a folder of WAV files, or the name of a bundled one
-    null                 silence in; out, a speaker that nobody hears but that takes its time
+- `default`: the system's microphone or speaker; without one, the bundled caller or a silent speaker
+- a name: the device of that name, or whose name contains it
+- `file:PATH.wav`: plays a file as the microphone; as a speaker, writes one
+- `caller:CONVERSATION`: a recorded user: a YAML file, a folder of WAV files, or the name of a bundled one
+- `null`: silence in; out, a speaker that nobody hears but that takes its time
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
 
 from flowgraph.errors import DeviceError
 
 Kind = Literal["default", "name", "file", "caller", "null"]
 Direction = Literal["input", "output"]
+
+DeviceName = Annotated[str, BeforeValidator(lambda value: "null" if value is None else value)]
+"""An option's type: a device address. YAML reads a bare `null` as nothing, which is what it means."""
 
 BUNDLED_CALLER = "demo"
 

@@ -1,0 +1,232 @@
+"""Whole graphs on virtual time: real nodes, real protocols, a recorded caller, servers that follow a script."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import dataclasses
+import itertools
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flowgraph.frame import Frame
+from flowgraph.graph import Graph
+from flowgraph.report import Report
+from flowgraph.session import Session
+from flowgraph.testing import run_virtual, services_of
+from flowgraph.units import MS, SECOND
+from nodes.servers import llm, scripted
+from nodes.sound.conversation import Conversation, load_conversation
+from nodes.vocabulary import Heard, Played, Prompt, Sentence, Utterance
+
+DEMO = Path("graphs/conversations/demo.yaml")
+SILENT_AFTER_NS = 10 * MS + 5 * MS
+"""The device block that is being heard when the turn advances, and the fade-out of 5 ms at the head of the next one."""
+AUDIBLE = 10 ** (-50 / 20)
+
+
+@dataclasses.dataclass
+class Run:
+    """What happened in a conversation."""
+
+    session: Session
+    report: Report
+    frames: list[Frame]
+    voice: scripted.Voice
+
+    def __post_init__(self) -> None:
+        self._blocks: list[Played] = self.of(Played)
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [frame for frame in self.frames if isinstance(frame, kind)]
+
+    def played(self, since: int, until: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """What the device played between two times."""
+        pieces = []
+        blocks = self._blocks
+        begin = max(bisect.bisect_right(blocks, since, key=lambda one: one.at) - 1, 0)
+        for one in itertools.takewhile(lambda one: one.at < until, itertools.islice(blocks, begin, None)):
+            first = max(round((since - one.at) * one.rate_hz / SECOND), 0)
+            last = min(round((until - one.at) * one.rate_hz / SECOND), len(one.samples))
+            if first < last:
+                pieces.append(one.samples[first:last])
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+
+def converse(
+    conversation: Conversation | Path = DEMO,
+    *settings: str,
+    voice: scripted.Voice | None = None,
+    stt_s: float = 0.1,
+    first_token_ms: float = 200,
+    token_ms: float = 10,
+    graph: str = "graphs/optimized.yaml",
+    during: Callable[[Session], Any] | None = None,
+    path: Path = DEMO,
+) -> Run:
+    if isinstance(conversation, Path):
+        path = conversation
+        conversation = load_conversation(conversation)
+    voice = voice or scripted.Voice()
+    given = [f"mic.device=caller:{path}", "speaker.device=null", "dialogue.barge_in=headphones", *settings]
+    apps = {
+        "stt": scripted.stt(scripted.lines_of(conversation), delay_s=stt_s),
+        "llm": llm.app(first_token_ms=first_token_ms, token_ms=token_ms),
+        "tts": voice.app,
+    }
+    session = Session(Graph.load(graph, settings=given, environ={}), services=services_of(apps))
+    report = Report(session)
+    frames: list[Frame] = []
+    session.watch(Frame, frames.append)
+
+    async def main() -> None:
+        async with session, asyncio.timeout(3000):
+            watching = asyncio.ensure_future(during(session)) if during is not None else None
+            try:
+                await session.finished()
+            finally:
+                report.finish()
+                if watching is not None:
+                    watching.cancel()
+
+    run_virtual(main())
+    return Run(session, report, frames, voice)
+
+
+@pytest.fixture(scope="module")
+def demo() -> Run:
+    return converse()
+
+
+def test_the_bundled_conversation_is_answered_to_its_end(demo: Run) -> None:
+    assert [turn.said for turn in demo.report.turns] == [turn.truth for turn in demo.report.turns]
+    assert all(turn.answered and not turn.cut_off and not turn.error for turn in demo.report.turns)
+    assert [turn.interrupted for turn in demo.report.turns] == [False] * 5 + [True] + [False] * 2
+    assert demo.report.exit_code == 0
+
+
+def test_the_phases_of_every_turn_add_up_to_its_latency(demo: Run) -> None:
+    for turn in demo.report.turns:
+        assert turn.latency_ns is not None
+        assert not turn.incomplete
+        assert abs(sum(turn.phases.values()) - turn.latency_ns) <= 1_000
+        assert all(a.end == b.start for a, b in zip(turn.steps, turn.steps[1:], strict=False))
+
+
+def test_a_hesitation_withdraws_the_attempt_and_nothing_of_it_is_heard(demo: Run) -> None:
+    turn = demo.report.turns[2]
+
+    assert turn.withdrawn >= 1
+    assert turn.said == "Could you please tell me what is nine times seven?"
+    assert turn.heard == "Nine times seven is sixty three."
+
+
+def steady(share: str) -> list[str]:
+    return ["dialogue.end_silence=400ms", f"dialogue.speculate_after={share}"]
+
+
+def test_with_speculation_the_latency_is_the_later_of_commit_and_answer_without_it_the_sum() -> None:
+    """STT 100 ms, first token 200 ms, first byte 150 ms: prepared from 96 ms of silence on, or only from 400 ms on."""
+    eager, patient = converse(DEMO, *steady("96ms")), converse(DEMO, *steady("off"))
+    saved = []
+    for a, b in zip(patient.report.turns, eager.report.turns, strict=True):
+        if "?" not in a.truth or a.withdrawn or b.withdrawn:
+            continue
+        assert a.latency_ns is not None
+        assert b.latency_ns is not None
+        assert b.phases.get("STT", 0) == pytest.approx(100 * MS, abs=12 * MS)
+        saved.append((a.latency_ns - b.latency_ns) / MS)
+
+    # The transcript is there long before 400 ms; what is saved is the rest of the silence, 416 − 96 − 100 ms in windows of 32 ms.
+    assert saved
+    assert all(190 <= ms <= 230 for ms in saved), saved
+
+
+# -- interruptions -----------------------------------------------------------------------------------------------------
+
+
+def interruptions(folder: Path, moments_ms: list[int]) -> Path:
+    """A caller who asks for the longest story again and again, each time in the middle of the last one."""
+    story = (DEMO.parent / "demo" / "6-story.wav").resolve()
+    first = f"  - {{audio: {story}, text: Tell me your longest story., speech: [1600, 27864], pause: 500ms}}\n"
+    others = "".join(
+        f"  - {{audio: {story}, text: Tell me your longest story., speech: [1600, 27864], barge_in: {ms}ms}}\n"
+        for ms in moments_ms
+    )
+    path = folder / "interruptions.yaml"
+    path.write_text(f"name: interruptions\nnoise_floor_dbfs: -60\nutterances:\n{first}{others}")
+    return path
+
+
+def requests_of(run: Run, attempt: int) -> list[scripted.Spoken]:
+    """What the voice was asked to say for an attempt, in the order of its sentences."""
+    asked = list(run.voice.spoken)
+    found = []
+    for sentence in run.of(Sentence):
+        if not sentence.text.strip():
+            continue
+        index = next((i for i, one in enumerate(asked) if one.text.strip() == sentence.text.strip()), None)
+        if index is None:
+            continue  # withdrawn before it was asked for
+        spoken = asked.pop(index)
+        if sentence.turn == attempt:
+            found.append(spoken)
+    return found
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("words", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_after_a_barge_in_nothing_stale_is_heard_the_next_answer_comes_and_the_history_holds_what_was_heard(
+    tmp_path: Path, seed: int, words: bool
+) -> None:
+    rng = random.Random(seed * 2 + words)
+    path = interruptions(tmp_path, [rng.randrange(20, 4000) for _ in range(20)])
+    run = converse(path, f"tts.words={str(words).lower()}", voice=scripted.Voice(seed=seed, words=words))
+
+    assert len(run.report.turns) == 21
+    assert all(turn.answered for turn in run.report.turns)
+    finals = [heard for heard in run.of(Heard) if heard.final and heard.first_audible_at]
+    assert sum(heard.cut for heard in finals) >= 20
+    advances = {attempt: at for at, attempt, _ in run.session.trace.advances}
+    begins = sorted(heard.first_audible_at for heard in finals)
+    for heard in finals:
+        if not heard.cut:
+            continue
+        # No stale sample: silence from the end of the device's block after the advance to the next answer's first sound.
+        advanced = advances[heard.turn + 1]
+        next_sound = min((at for at in begins if at > heard.first_audible_at), default=run.frames[-1].at)
+        after = run.played(advanced + SILENT_AFTER_NS, next_sound - 10 * MS)
+        assert not len(after) or np.abs(after).max() < AUDIBLE
+        # The history: the words of which half was played, by the voice's own spans, which the graph never saw.
+        sound = run.played(heard.first_audible_at, advanced + SILENT_AFTER_NS)
+        audible = np.abs(sound[: len(sound) // 24 * 24].reshape(-1, 24)).max(axis=1) >= AUDIBLE
+        oracle = scripted.words_heard(requests_of(run, heard.turn), int(audible.sum()) * 24)
+        told = heard.text.split()
+        assert abs(len(told) - len(oracle)) <= 1, (told, oracle)
+        assert told[: len(oracle)] == oracle[: len(told)]
+
+
+def test_the_history_of_an_interrupted_answer_is_what_the_next_prompt_carries(tmp_path: Path) -> None:
+    run = converse(interruptions(tmp_path, [1500, 700]))
+
+    heard = {frame.turn: frame.text for frame in run.of(Heard) if frame.final}
+    prompts = run.of(Prompt)
+    answered = [turn for turn in heard if heard[turn]]
+    for turn, following in zip(answered, answered[1:], strict=False):
+        messages = next(prompt.messages for prompt in prompts if prompt.turn == following)
+        assert ("assistant", heard[turn]) in messages
+
+
+def test_the_recorded_callers_words_are_the_ground_truth(demo: Run) -> None:
+    utterances = demo.of(Utterance)
+
+    assert [one.index for one in utterances] == list(range(8))
+    for turn, one in zip(demo.report.turns, utterances, strict=True):
+        assert turn.speech_end_at == one.end_at
+        assert turn.annotated
