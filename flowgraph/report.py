@@ -68,6 +68,8 @@ class TurnReport:
     stopped_in_ns: int | None
     """From the first voiced sample of the interruption to the last sample that was played."""
     error: str
+    utterance: int = -1
+    """Which of a recorded caller's utterances it is, from 0; -1 = not annotated."""
 
     @property
     def answered(self) -> bool:
@@ -345,6 +347,7 @@ class Report:
             interrupted=cut is not None,
             stopped_in_ns=cut.until - onset if cut is not None and onset else None,
             error=answer.error if answer is not None else "",
+            utterance=utterance.index if utterance is not None else -1,
         )
 
     def _too_early(self, answer: _Answer, utterance: Any) -> bool:
