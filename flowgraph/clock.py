@@ -136,7 +136,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def _jump(self, seconds: float | None) -> None:
         """To the next timer, `seconds` from now. Raises Deadlock where there is none, Overrun past the limit."""
         if seconds is None:
-            waiting = "\n".join(sorted(f"  {task.get_name()} waits at {_place(task)}" for task in asyncio.all_tasks(self)))
+            waiting = "\n".join(
+                sorted(f"  {task.get_name()} waits at {_place(task)}" for task in asyncio.all_tasks(self))
+            )
             raise Deadlock(f"nothing is ready, no timer is set and no thread is at work:\n{waiting}")
         self._now_ns += round(seconds * SECOND)
         if self._now_ns > self._limit_ns:

@@ -85,10 +85,11 @@ class Services:
 
         Raises ServiceError where it can't.
         """
-        child = self._children.get(name)
-        if child is None:
+        if name not in self._children:
             return
-        if child.exited.done():
+        dead = await self._death(name)
+        child = self._children[name]  # two nodes may use it: the other one may have been here first
+        if dead is not None and child.exited.done():
             child = self._children[name] = Child(self._specs[name])
             await self._ready(child)
         client, url = self.http(name), await child.url()

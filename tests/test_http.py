@@ -51,7 +51,7 @@ class Server:
 
     async def echo(self, request: web.Request) -> web.Response:
         self.asked.append(await request.text())
-        return web.json_response({"auth": request.headers.get("Authorization", "")})
+        return web.json_response({name: request.headers.get(name, "") for name in ("Authorization", "Accept-Encoding")})
 
     async def talk(self, request: web.Request) -> web.WebSocketResponse:
         if "Authorization" not in request.headers:
@@ -146,7 +146,9 @@ def test_a_path_is_joined_to_the_base_without_repeating_it(base: str, path: str,
     assert service(base).url(path) == expected
 
 
-@pytest.mark.parametrize(("base", "expected"), [("http://h", "ws://h/l"), ("wss://h", "wss://h/l"), ("https://h", "wss://h/l")])
+@pytest.mark.parametrize(
+    ("base", "expected"), [("http://h", "ws://h/l"), ("wss://h", "wss://h/l"), ("https://h", "wss://h/l")]
+)
 def test_a_websocket_has_the_same_address_with_its_own_scheme(base: str, expected: str) -> None:
     assert service(base).ws_url("/l") == expected
 
@@ -192,10 +194,18 @@ def test_requests_carry_the_key_and_a_header_of_ones_own_goes_before() -> None:
         seen = []
         for request in requests:
             async with request as response:
-                seen.append((await response.json())["auth"])
+                seen.append((await response.json())["Authorization"])
         return seen
 
     assert on_the_wire(do, KEY) == [f"Bearer {KEY}", "Token t"]
+
+
+def test_nothing_is_compressed_since_that_holds_small_pieces_back() -> None:
+    async def do(world: World) -> str:
+        async with world.llm.get("/echo") as response:
+            return (await response.json())["Accept-Encoding"]
+
+    assert on_the_wire(do) == "identity"
 
 
 def test_leaving_the_block_early_cancels_the_answer_at_the_server() -> None:
@@ -371,6 +381,37 @@ def test_closing_while_it_warms_leaves_nothing_behind() -> None:
     on_the_wire(do)
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system offers no limit for unanswered bytes")
+def test_a_connection_whose_other_end_is_gone_is_found_out_within_ten_seconds() -> None:
+    async def main() -> list[int]:
+        gone = asyncio.Event()
+
+        async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n")
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            gone.set()
+
+        server = await asyncio.start_server(begin, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        services = Services([ServiceSpec("llm", f"http://127.0.0.1:{port}", "", "", {}, "")])
+        async with server:
+            await services.start()
+            async with services.http("llm").get("/") as response:
+                assert response.connection is not None
+                assert response.connection.transport is not None
+                end = response.connection.transport.get_extra_info("socket")
+                watched = end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+                limits = [end.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names]
+            await services.close()
+            await gone.wait()
+        return [watched, *limits]
+
+    assert asyncio.run(main()) == [1, 4, 2, 3, 10_000]  # idle for 4 s, then asked 3 times in 2 s each: 10 s
+
+
 # -- errors ------------------------------------------------------------------------------------------------------------------
 
 
@@ -466,7 +507,9 @@ def test_a_port_where_nobody_listens_refuses(host: str) -> None:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
 
-        assert f"service 'llm' (http://{host}:{port}) refuses the connection" in really(f"http://ann:{KEY}@{host}:{port}/")
+        assert f"service 'llm' (http://{host}:{port}) refuses the connection" in really(
+            f"http://ann:{KEY}@{host}:{port}/"
+        )
 
 
 def test_a_host_that_does_not_exist_is_said_to_be_unknown() -> None:
