@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowgraph.compare import RunResult
 from flowgraph.recording import recording
 from flowgraph.report import Report, TurnReport
-from flowgraph.services import Services
 from flowgraph.session import Session
 
 if TYPE_CHECKING:
     from flowgraph.graph import Graph
     from flowgraph.network import Conditions
+    from flowgraph.services import Services
 
 WARM_UP = -1
 """The repeat that doesn't count."""
@@ -36,35 +37,57 @@ class Trial:
     graph: Graph
     repeat: int
 
+    @property
+    def counts(self) -> bool:
+        """False for the warm-up."""
+        return self.repeat != WARM_UP
 
-def schedule(graphs: Sequence[tuple[str, Graph]], runs: int, *, warm_up: bool = True) -> Iterator[Trial]:
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What all runs of a comparison share."""
+
+    conditions: Conditions | None = None
+    """What lies between the client and its services; None = nothing."""
+    folder: Path | None = None
+    """Keep a stereo recording of each run there."""
+    on_turn: Callable[[TurnReport], None] | None = None
+    """Told of each turn when it is over."""
+    say: Callable[[str], None] | None = None
+    """Told each line for the user."""
+
+
+def schedule(graphs: Sequence[tuple[str, Graph]], runs: int, *, warm_up: bool = True) -> list[Trial]:
     """All runs in their order, the warm-up first."""
-    if warm_up and graphs:
-        yield Trial(*graphs[-1], WARM_UP)
+    trials = [Trial(*graphs[-1], WARM_UP)] if warm_up and graphs else []
     for repeat in range(runs):
-        for label, graph in graphs if repeat % 2 == 0 else reversed(graphs):
-            yield Trial(label, graph, repeat)
+        trials += [Trial(label, graph, repeat) for label, graph in (graphs if repeat % 2 == 0 else reversed(graphs))]
+    return trials
 
 
-async def run_trial(
-    trial: Trial,
-    *,
-    conditions: Conditions | None = None,
-    record: Path | None = None,
-    on_turn: Callable[[TurnReport], None] | None = None,
-    say: Callable[[str], None] | None = None,
-) -> RunResult:
-    """Make one run. `record`: write its stereo recording there. Raises what ended the session."""
-    network = None
-    if conditions is not None:
-        from flowgraph.network import Distant
+def run_trials(
+    trials: Iterable[Trial], circumstances: Circumstances, *, on_start: Callable[[Trial], None] | None = None
+) -> Iterator[RunResult]:
+    """Make all runs, one after the other, each in real time; yields what counts. Raises what ended a session."""
+    for trial in trials:
+        if on_start is not None:
+            on_start(trial)
+        with asyncio.Runner() as runner:
+            result = runner.run(run_trial(trial, circumstances))
+        if trial.counts:
+            yield result
 
-        network = Distant(conditions, seed=trial.repeat + 1)
-    services = Services(trial.graph.services.values(), network=network) if trial.graph.services else None
-    session = Session(trial.graph, services=services, say=say)
-    report = Report(session, on_turn)
+
+async def run_trial(trial: Trial, circumstances: Circumstances, *, services: Services | None = None) -> RunResult:
+    """Make one run. `services`: instead of those that the graph declares (tests). Raises what ended the session."""
+    graph = trial.graph
+    if services is None and graph.services:
+        services = _services(trial, circumstances.conditions)
+    session = Session(graph, services=services, say=circumstances.say)
+    report = Report(session, circumstances.on_turn)
+    path = _recording_of(trial, circumstances.folder)
     began, cpu = time.monotonic(), time.process_time()
-    with recording(session, record) if record is not None else contextlib.nullcontext():
+    with recording(session, path) if path is not None else contextlib.nullcontext() as stereo:
         async with session:
             try:
                 await session.finished()
@@ -74,36 +97,28 @@ async def run_trial(
         trial.label,
         trial.repeat,
         report,
-        began_at=session.recorded_from,
+        graph,
+        began_at=stereo.begin_at if stereo is not None else session.trace.started,
         cpu_s=time.process_time() - cpu,
         seconds=time.monotonic() - began,
-        recording=str(record or ""),
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
+        recording=str(path or ""),
     )
 
 
-def run_trials(
-    trials: Iterator[Trial],
-    *,
-    conditions: Conditions | None = None,
-    folder: Path | None = None,
-    on_start: Callable[[Trial], None] | None = None,
-    on_turn: Callable[[TurnReport], None] | None = None,
-    say: Callable[[str], None] | None = None,
-) -> list[RunResult]:
-    """Make all runs, one after the other; the warm-up's result is dropped. `folder`: keep a recording of each run there."""
-    results = []
-    for trial in trials:
-        if on_start is not None:
-            on_start(trial)
-        record = (
-            folder / f"{_file_name(trial.label)}-{trial.repeat}.wav" if folder and trial.repeat != WARM_UP else None
-        )
-        with asyncio.Runner() as runner:
-            result = runner.run(run_trial(trial, conditions=conditions, record=record, on_turn=on_turn, say=say))
-        if trial.repeat != WARM_UP:
-            results.append(result)
-    return results
+def _services(trial: Trial, conditions: Conditions | None) -> Services:
+    from flowgraph.services import Services
+
+    if conditions is None:
+        return Services(trial.graph.services.values())
+    from flowgraph.network import Distant
+
+    # The same jitter for every graph in the same repeat.
+    return Services(trial.graph.services.values(), network=Distant(conditions, seed=trial.repeat + 1))
 
 
-def _file_name(label: str) -> str:
-    return "".join(char if char.isalnum() or char in "-_." else "_" for char in label)
+def _recording_of(trial: Trial, folder: Path | None) -> Path | None:
+    if folder is None or not trial.counts:
+        return None
+    name = "".join(char if char.isalnum() or char in "-_." else "_" for char in trial.label)
+    return folder / f"{name}-{trial.repeat + 1}.wav"

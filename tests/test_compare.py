@@ -9,7 +9,7 @@ from flowgraph.compare import Answered, Comparison, RunResult, difference, word_
 
 def answered(utterance: int, latency_ms: float | None, **phases: float) -> Answered:
     return Answered(
-        utterance, "what time is it", "what time is it", "noon", latency_ms, phases, {}, latency_ms is None, False, None, 1, 0
+        utterance, "what time is it", "what time is it", "noon", latency_ms, phases, failed=latency_ms is None
     )
 
 
@@ -55,7 +55,7 @@ def test_a_planted_difference_is_found_and_its_interval_is_far_from_zero() -> No
     assert found.median == pytest.approx(100, abs=10)
     assert found.low > 80
     assert found.high < 120
-    assert found.won == 1.0
+    assert found.won == 24
     assert found.pairs == 24
 
 
