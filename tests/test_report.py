@@ -123,6 +123,15 @@ def test_after_a_false_cut_off_the_answer_that_counts_is_the_one_behind_the_end(
     assert turn.interrupted
 
 
+def test_an_answer_that_was_over_before_the_user_went_on_is_a_false_cut_off_too() -> None:
+    utterance = {**QUESTION, "to": 5500, "pauses": [[1200, 4500]]}
+    talk = held("llm.answer=Yes.", "ear.seconds=8", says=says(utterance))
+
+    assert talk.report.counts()["cut off"] == 1
+    assert talk.turns[-1].cut_off
+    assert talk.turns[-1].latency_ns == 425 * MS
+
+
 def test_an_interruption_is_timed_from_the_first_voiced_sample_to_the_last_played_one() -> None:
     barge_in = {"from": 2400, "to": 3000, "text": "Stop", "barges_in": True}
     first, second = held("dialogue.barge_in=headphones", "ear.seconds=7", says=says(QUESTION, barge_in)).turns
