@@ -1,8 +1,8 @@
 """Network conditions: a TCP relay in front of a service, so that distance costs on one machine what it costs in the world.
 
 1. Every byte waits half a round trip, plus jitter, in its direction; order is kept (a late segment delays those behind it).
-2. A new connection pays its handshake: its first bytes wait one round trip more, as they do behind a SYN. A connection that is
-   kept doesn't. With `tls` a real handshake runs through the delay, with a certificate made for the run.
+2. A new connection pays its handshake, one round trip; a connection that is kept doesn't. With `tls` a real handshake runs through
+   the delay, with a certificate made for the run.
 3. Bandwidth is bounded: bytes leave one after the other, and a sender that is too fast is slowed down by back-pressure.
 4. `loss` is what a lost segment costs, not a lost segment: with that chance each segment stalls its connection for one
    retransmission timeout (200 ms, Linux's minimum: RTO_MIN in net/tcp.h).
@@ -32,6 +32,7 @@ from flowgraph.units import MS, SECOND, format_duration, parse_duration
 RETRANSMISSION_NS = 200 * MS
 SEGMENT_BYTES = 1448
 """Payload of an Ethernet-sized TCP segment with timestamps."""
+SYN_BYTES = 60
 READ_BYTES = 1 << 16
 MOST_IN_FLIGHT = 1 << 18
 """Bytes that a direction may hold before the relay stops reading."""
@@ -82,7 +83,9 @@ class Conditions:
                             hint=f"profiles: {', '.join(PROFILES)}; conditions: rtt=80ms,jitter=10ms,loss=1%,bandwidth=20Mbit,tls",
                         )
             except ValueError as error:
-                raise NetworkError(f"network '{text}': {key}: {error}", hint="such as rtt=80ms,jitter=10ms,loss=1%") from None
+                raise NetworkError(
+                    f"network '{text}': {key}: {error}", hint="such as rtt=80ms,jitter=10ms,loss=1%"
+                ) from None
         return cls(**values)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
@@ -148,27 +151,49 @@ class Line:
         return self._arrived
 
 
-def certificate() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """TLS contexts for a server on loopback and for its clients, with a certificate made for this run."""
-    import trustme
+class Authority:
+    """Signs certificates for this run. Only its own clients trust it."""
 
-    authority = trustme.CA()
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return server, client
+    def __init__(self) -> None:
+        """Raises NetworkError."""
+        try:
+            import trustme
+        except ImportError:
+            raise NetworkError("tls needs a certificate, and trustme makes it", hint="pip install trustme") from None
+        self._authority = trustme.CA()
+        self.client = ssl.create_default_context()
+        """What clients use; they trust everybody whom the system trusts, too."""
+        self._authority.configure_trust(self.client)
+
+    def server(self, *names: str) -> ssl.SSLContext:
+        """What a server of these names or addresses uses."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._authority.issue_cert(*names).configure_cert(context)
+        return context
 
 
 class Relay:
     """Listens on a free loopback port and passes connections on to a service, under conditions."""
 
-    def __init__(self, host: str, port: int, conditions: Conditions, *, seed: int = 0, tls_to: ssl.SSLContext | None = None) -> None:
-        """`tls_to`: terminate TLS behind the delay with this context, and go on in the clear."""
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        conditions: Conditions,
+        *,
+        seed: int = 0,
+        tls_to: ssl.SSLContext | None = None,
+        waits: bool = True,
+    ) -> None:
+        """`tls_to`: terminate TLS behind the delay with this context, and go on in the clear.
+
+        `waits`: the first bytes of a connection wait for its handshake, as they do behind a SYN; else who connects does.
+        """
         self.port = 0
         """Where it listens, once it is open."""
         self._target = (host, port)
         self._conditions = conditions
+        self._waits = waits
         self._random = random.Random(seed)  # noqa: S311 - delays, not secrets
         self._tls = tls_to
         self._server: asyncio.Server | None = None
@@ -203,7 +228,12 @@ class Relay:
         await self._join(reader, writer, *self._target, None)
 
     async def _join(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int, conditions: Conditions | None
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        host: str,
+        port: int,
+        conditions: Conditions | None,
     ) -> None:
         task = asyncio.current_task()
         if task is not None:
@@ -218,7 +248,7 @@ class Relay:
             return
         up = down = None
         if conditions is not None:
-            up = Line(conditions, self._random, first_wait_ns=conditions.rtt_ns)
+            up = Line(conditions, self._random, first_wait_ns=conditions.rtt_ns if self._waits else 0)
             down = Line(conditions, self._random)
         try:
             await asyncio.gather(_carry(reader, back, up), _carry(there, writer, down))
@@ -283,14 +313,19 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lin
 
 
 class Distant:
-    """A `flowgraph.http.Network` in which every service lies behind a relay."""
+    """A `flowgraph.http.Network` in which every service lies behind a relay.
+
+    The client waits for a connection's handshake where it connects, so that what the handshake costs is told as connecting.
+    """
 
     def __init__(self, conditions: Conditions, *, seed: int = 0) -> None:
+        """Raises NetworkError."""
         self._conditions = conditions
         self._seed = seed
+        self._random = random.Random(seed)  # noqa: S311 - delays, not secrets
         self._relays: dict[tuple[str, int], asyncio.Task[Relay]] = {}
         self._secured: set[tuple[str, int]] = set()
-        self._contexts = certificate() if conditions.tls else None
+        self._authority = Authority() if conditions.tls else None
 
     async def open(self) -> None:
         """Nothing to do: a relay starts with the first connection to its service."""
@@ -298,15 +333,15 @@ class Distant:
     def address(self, url: str) -> str:
         """Where the client is to believe that the service is: with `tls`, a plain one has moved to https."""
         base = URL(url)
-        if self._contexts is None or base.scheme not in ("http", "ws"):
+        if self._authority is None or base.scheme not in ("http", "ws"):
             return url
         self._secured.add((base.host or "", base.port or 80))
         return str(base.with_scheme("https").with_port(base.port or 80))
 
     def connector(self) -> TcpConnector:
         """A pool whose connections lead through the relays."""
-        context = self._contexts[1] if self._contexts is not None else True
-        return _DistantConnector(self._port, keepalive_timeout=KEEP_ALIVE_S, limit=0, ssl=context)
+        context = self._authority.client if self._authority is not None else True
+        return _DistantConnector(self._way_to, keepalive_timeout=KEEP_ALIVE_S, limit=0, ssl=context)
 
     async def close(self) -> None:
         """Stop the relays."""
@@ -315,27 +350,31 @@ class Distant:
             relay = await task
             await relay.__aexit__(None, None, None)
 
-    async def _port(self, host: str, port: int) -> int:
-        """The relay's port for a service; the relay starts at its first use."""
+    async def _way_to(self, host: str, port: int) -> int:
+        """The port of the service's relay, after the time of a handshake with the service. The relay starts at its first use."""
         task = self._relays.get((host, port))
         if task is None:
-            terminates = self._contexts[0] if self._contexts is not None and (host, port) in self._secured else None
-            relay = Relay(host, port, self._conditions, seed=self._seed + len(self._relays), tls_to=terminates)
+            authority = self._authority if (host, port) in self._secured else None
+            terminates = authority.server(host) if authority is not None else None
+            seed = self._seed + len(self._relays)
+            relay = Relay(host, port, self._conditions, seed=seed, tls_to=terminates, waits=False)
             task = self._relays[host, port] = asyncio.ensure_future(relay.__aenter__())
+        there, back = Line(self._conditions, self._random), Line(self._conditions, self._random)
+        await asyncio.sleep((there.arrival(0, SYN_BYTES) + back.arrival(0, SYN_BYTES)) / SECOND)
         return (await task).port
 
 
 class _DistantConnector(TcpConnector):
     """Resolves every name to its relay; certificates are still those of the name."""
 
-    def __init__(self, port: Callable[[str, int], Awaitable[int]], **options: Any) -> None:
+    def __init__(self, way_to: Callable[[str, int], Awaitable[int]], **options: Any) -> None:
         super().__init__(**options)
-        self._port = port
+        self._way_to = way_to
 
     async def _resolve_host(self, host: str, port: int, traces: Any = None) -> list[ResolveResult]:  # noqa: ARG002
         return [
             ResolveResult(
-                hostname=host, host="127.0.0.1", port=await self._port(host, port),
+                hostname=host, host="127.0.0.1", port=await self._way_to(host, port),
                 family=socket.AF_INET, proto=0, flags=socket.AI_NUMERICHOST,
             )
         ]  # fmt: skip

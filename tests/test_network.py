@@ -8,7 +8,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from flowgraph.network import PROFILES, Conditions, Distant, Line, NetworkError, Relay, certificate
+from flowgraph.http import HttpService
+from flowgraph.network import PROFILES, Authority, Conditions, Distant, Line, NetworkError, Relay
+from flowgraph.specs import ServiceSpec
 from flowgraph.units import MS, SECOND
 
 
@@ -81,7 +83,9 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def round_trips(port: int, ssl: object = None) -> list[float]:
     """Seconds of the first round trip with its connect, and of the second."""
     began = time.perf_counter()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=ssl, server_hostname="127.0.0.1" if ssl else None)  # type: ignore[arg-type]
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=ssl, server_hostname="127.0.0.1" if ssl else None
+    )  # type: ignore[arg-type]
     spent = []
     for _ in range(2):
         writer.write(b"ping")
@@ -97,9 +101,12 @@ def test_a_kept_connection_pays_one_round_trip_and_a_new_one_two_and_tls_one_mor
         server = await asyncio.start_server(echo, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         conditions = Conditions(rtt_ns=100 * MS)
-        to_server, to_client = certificate()
-        async with Relay("127.0.0.1", port, conditions) as plain, Relay("127.0.0.1", port, conditions, tls_to=to_server) as tls:
-            results = await round_trips(plain.port), await round_trips(tls.port, to_client)
+        authority = Authority()
+        async with (
+            Relay("127.0.0.1", port, conditions) as plain,
+            Relay("127.0.0.1", port, conditions, tls_to=authority.server("127.0.0.1")) as tls,
+        ):
+            results = await round_trips(plain.port), await round_trips(tls.port, authority.client)
         server.close()
         return results
 
@@ -117,7 +124,9 @@ def test_everything_arrives_in_order_and_the_end_too() -> None:
         server = await asyncio.start_server(echo, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         sent = random.Random(3).randbytes(3_000_000)
-        async with Relay("127.0.0.1", port, Conditions(rtt_ns=10 * MS, jitter_ns=3 * MS, bytes_per_s=50_000_000)) as relay:
+        async with Relay(
+            "127.0.0.1", port, Conditions(rtt_ns=10 * MS, jitter_ns=3 * MS, bytes_per_s=50_000_000)
+        ) as relay:
             reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
 
             async def send() -> None:
@@ -179,3 +188,31 @@ def test_a_distant_service_is_reached_through_its_relay_and_a_kept_connection_pa
 
     assert second >= 0.1
     assert first / second == pytest.approx(3 if tls else 2, abs=0.45)
+
+
+def test_a_handshake_is_told_as_connecting_and_a_name_gets_a_certificate_of_its_own() -> None:
+    async def hello(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    async def main() -> float:
+        app = web.Application()
+        app.router.add_get("/", hello)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port = runner.addresses[0][1]
+        told: dict[str, int] = {}
+        network = Distant(Conditions(rtt_ns=100 * MS, tls=True))
+        service = HttpService(
+            ServiceSpec("llm", "", "", "", {}, "test"), network.address(f"http://localhost:{port}"),
+            connector=network.connector(), now=time.perf_counter_ns, log=lambda _, event, at: told.setdefault(event, at) and None,
+        )  # fmt: skip
+        async with service.get("/") as response:
+            assert await response.text() == "hello"
+        assert service.address == f"https://localhost:{port}"
+        await service.close()
+        await network.close()
+        await runner.cleanup()
+        return (told["connect_end"] - told["connect_start"]) / 1e9
+
+    assert 0.2 <= asyncio.run(main()) < 0.35
