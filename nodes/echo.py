@@ -12,7 +12,9 @@ class Echo(Node):
     """Repeats what the microphone hears. For graphs without an owner of the turn, to try out devices."""
 
     delay: Duration = Field(
-        200 * MS, ge=0, description="Silence put before the first sound: it also covers what the microphone's blocks come late."
+        200 * MS,
+        ge=0,
+        description="Silence put before the first sound: it also covers what the microphone's blocks come late.",
     )
 
     async def open(self) -> None:

@@ -39,11 +39,13 @@ class Resample(Node):
             if frame.last:  # a part lasts as long as before
                 samples = np.concatenate((samples, self._resampler.end()))
                 self._stream = ()
-            words = tuple((word, self._moved(frame, begin), self._moved(frame, end)) for word, begin, end in frame.words)
+            words = tuple(
+                (word, self._moved(frame, begin), self._moved(frame, end)) for word, begin, end in frame.words
+            )
             return dataclasses.replace(frame, samples=samples, rate_hz=self.rate_hz, words=words, cause=0, at=frame.at)
         sound: Sound = frame.with_samples(samples, self.rate_hz)
         if isinstance(frame, Audio):
-            sound = dataclasses.replace(sound, at=frame.at - waiting_ns)  # type: ignore[arg-type]
+            sound = dataclasses.replace(sound, at=frame.at - waiting_ns)
         return sound
 
     def _moved(self, frame: Speech, sample: int) -> int:

@@ -15,7 +15,9 @@ class WavReader(Node):
     """Yields the sound of a WAV file, as fast as it is taken; its times count from the start as if it were captured live."""
 
     path: str = Field(description="WAV file, 8 to 32 bit; more than one channel is mixed into one.")
-    rate_hz: int = Field(16_000, ge=8_000, le=192_000, description="Rate of the sound on the graph; converted from the file's.")
+    rate_hz: int = Field(
+        16_000, ge=8_000, le=192_000, description="Rate of the sound on the graph; converted from the file's."
+    )
     block_ms: int = Field(20, ge=1, le=1000, description="Length of a frame.")
     paced: bool = Field(False, description="True: at the pace of real time, and not faster.")
 

@@ -81,7 +81,9 @@ def find(name: str, direction: Direction) -> Hardware:
     known = ", ".join(f"'{known}'" for _, known in devices)
     raise DeviceError(
         f"there is no {direction} device whose name contains '{name}'",
-        hint=f"there are: {known} (`flow devices` shows them all)" if known else "this machine has none: use caller: or null",
+        hint=f"there are: {known} (`flow devices` shows them all)"
+        if known
+        else "this machine has none: use caller: or null",
     )
 
 
@@ -113,7 +115,7 @@ class HardwareStream:
         heard: Hardware | None,
         played: Hardware | None,
         block: Block,
-        failed: Callable[[DeviceError], None],
+        failed: Callable[[DeviceError], object],
         now: Callable[[], int],
         latency: Literal["low", "high"] = "low",
     ) -> None:
@@ -172,7 +174,7 @@ class HardwareStream:
     @property
     def output_latency_ns(self) -> int:
         """How long after its callback a sample is heard, as the stream reports it."""
-        return self._out_latency
+        return int(self._out_latency)
 
     def stop(self) -> None:
         """Stop at once, without playing what the device still has. Blocks for some milliseconds."""
@@ -270,7 +272,9 @@ def list_devices() -> list[DeviceInfo]:
     try:
         sounddevice = _sounddevice()
     except DeviceError as error:
-        found.append(DeviceInfo("default", True, True, f"no sound hardware ({error.message}): a recorded user, a silent speaker"))
+        found.append(
+            DeviceInfo("default", True, True, f"no sound hardware ({error.message}): a recorded user, a silent speaker")
+        )
     else:
         inputs, outputs = sounddevice.default.device
         hosts = sounddevice.query_hostapis()
@@ -279,14 +283,22 @@ def list_devices() -> list[DeviceInfo]:
             delay_s = max(device["default_low_input_latency"] * takes, device["default_low_output_latency"] * gives)
             rate_hz = round(device["default_samplerate"])
             detail = f"{hosts[device['hostapi']]['name']}, {rate_hz} Hz, {delay_s * 1000:.0f} ms"
-            usual = "both" if inputs == outputs == index else "input" if inputs == index else "output" if outputs == index else ""
+            usual = (
+                "both"
+                if inputs == outputs == index
+                else "input"
+                if inputs == index
+                else "output"
+                if outputs == index
+                else ""
+            )
             found.append(DeviceInfo(device["name"], takes, gives, detail, usual))  # type: ignore[arg-type]
         if not found:
             found.append(DeviceInfo("default", True, True, "no sound hardware: a recorded user, a silent speaker"))
-    for name in bundled_callers():
-        found.append(DeviceInfo(f"caller:{name}", True, False, "a recorded user that comes with Flowgraph"))
+    bundled = "a recorded user that comes with Flowgraph"
     return [
         *found,
+        *(DeviceInfo(f"caller:{name}", True, False, bundled) for name in bundled_callers()),
         DeviceInfo("caller:PATH", True, False, "a recorded user: a conversation's YAML file or a folder of WAV files"),
         DeviceInfo("file:PATH.wav", True, True, "a WAV file, played as a microphone or written as a speaker"),
         DeviceInfo("null", True, True, "silence, and a speaker that nobody hears"),

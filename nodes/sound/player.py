@@ -43,6 +43,7 @@ _CLOCK = re.compile(rb"(-?\d+\.\d+|nan) +M-A:")
 _STATS = re.compile(rb"^.*\bfd= *\d+ .*$", re.MULTILINE)
 _START = re.compile(rb"start: (\d+\.\d+)")
 NO_DEVICE = b"audio open failed"
+"""It says so, and ends as if nothing were wrong."""
 
 
 class Player:
@@ -175,7 +176,7 @@ async def has_device() -> bool:
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         await child.wait()
-    return NO_DEVICE not in said
+    return child.returncode == 0 and NO_DEVICE not in said
 
 
 class Decoded:

@@ -41,13 +41,13 @@ class Reply:
     def add(self, speech: Speech) -> Samples:
         """The next chunk, at the device's rate. (A chunk at another rate than the first is converted twice.)"""
         samples = speech.samples
+        self._frames.append(speech)
         if self._resampler is None:
             self._rate_hz = speech.rate_hz
             self._resampler = Resampler(speech.rate_hz, self._device_hz)
         elif speech.rate_hz != self._rate_hz:
             samples = resampled(samples, speech.rate_hz, self._rate_hz)
             speech = speech.with_samples(samples, self._rate_hz)
-        self._frames.append(speech)
         self._begins.append(self._spoken.samples)
         self._spoken.add(speech)
         return self._resampler.feed(samples)
@@ -66,7 +66,9 @@ class Reply:
         The cause is the speech at `cause_at`, else the last that was heard.
         """
         samples = self._samples_before(position)
-        return self._heard(samples, until, cause=self._frame_at(self._samples_before(cause_at) if cause_at >= 0 else samples - 1))
+        return self._heard(
+            samples, until, cause=self._frame_at(self._samples_before(cause_at) if cause_at >= 0 else samples - 1)
+        )
 
     def cut(self, position: int, at: int) -> Heard:
         """The last word on an answer that was interrupted at `position`, heard at `at`."""
@@ -78,7 +80,9 @@ class Reply:
         samples = self._spoken.samples
         end = self.end or End()
         cause = self._frame_at(samples - 1) if samples else self.end
-        return self._heard(samples, until if samples else 0, cause=cause, final=True, reason=end.reason, detail=end.detail)
+        return self._heard(
+            samples, until if samples else 0, cause=cause, final=True, reason=end.reason, detail=end.detail
+        )
 
     def _heard(self, samples: int, until: int, *, cause: Speech | End | None, **more: object) -> Heard:
         text = self._spoken.heard(samples)

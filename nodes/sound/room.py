@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from flowgraph.context import Clock
+    from flowgraph.clock import Clock
 
     Samples = npt.NDArray[np.float32]
 
@@ -64,7 +64,7 @@ class Line:
     direction: Direction
     rate_hz: int
     latency: Literal["low", "high"]
-    failed: Callable[[DeviceError], None]
+    failed: Callable[[DeviceError], object]
     """Called when the device is gone, maybe in a foreign thread."""
     heard: Heard | None = None
     fill: Fill | None = None
@@ -93,7 +93,7 @@ class Room:
         address: Address,
         *,
         say: Callable[[str], None],
-        failed: Callable[[DeviceError], None],
+        failed: Callable[[DeviceError], object],
         latency: Literal["low", "high"] = "low",
     ) -> Line:
         """Attach a microphone; its sound comes once `heard` is set and `start` is called. Raises DeviceError, GraphError."""
@@ -122,7 +122,7 @@ class Room:
         address: Address,
         *,
         say: Callable[[str], None],
-        failed: Callable[[DeviceError], None],
+        failed: Callable[[DeviceError], object],
         latency: Literal["low", "high"] = "low",
     ) -> Line:
         """Attach a speaker; `fill` is asked for sound once `start` is called. Raises DeviceError."""

@@ -1,7 +1,9 @@
 """How much of an answer's text has been heard, to the word.
 
 1. A word counts when half of its span has been played.
-2. Where the server gives word times, they are the spans. Else a word's span is its share of the characters of its passage.
+2. Where the server gives word times, they are the spans. Else a word's span is its share of the characters of its passage, where a
+   pause at a mark is worth `PAUSE_CHARACTERS` (against espeak-ng's own word times, that makes cuts at which more than one word
+   is wrong five times rarer: 1 % instead of 5 %).
 3. A passage is the text that one chunk of speech brought, and all the sound up to the next text. While its length isn't known
    yet, it is taken to be spoken at `CHARACTERS_A_SECOND`, but never shorter than what is there already.
 4. What is heard is always a beginning of the text, exactly as it was written.
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from nodes.vocabulary import Speech
 
 CHARACTERS_A_SECOND = 15
+PAUSE_CHARACTERS = 6
+_MARK = re.compile(r"[,;:.!?…、。！？，；：][\"'”’)\]]*\s*$")
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"\s*(?:[{_CJK}]|[^\s{_CJK}]+)\s*")
 """Where no spaces are written, a character is a word."""
@@ -60,13 +64,13 @@ class Passage:
         if not self.complete:
             length = max(length, len(self.text) * self.rate_hz // CHARACTERS_A_SECOND)
         words = _WORD.findall(self.text)
-        characters = sum(len(word.strip()) for word in words)
+        spans = [(len(word.strip()), PAUSE_CHARACTERS if _MARK.search(word) else 0) for word in words]
+        characters = sum(own + pause for own, pause in spans)
         heard = before = 0
-        for word in words:
-            own = len(word.strip())
+        for word, (own, pause) in zip(words, spans, strict=True):
             if 2 * played * characters < length * (2 * before + own):
                 break
-            before += own
+            before += own + pause
             heard += len(word)
         return self.text[:heard]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import wave
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,10 +74,12 @@ class WavTarget:
         if self.path.is_dir():
             raise DeviceError(f"can't write {path}: it is a folder", hint="name a file, such as answer.wav")
         try:
-            self._file = wave.open(str(self._part), "wb")  # noqa: SIM115 (closed by save() or discard())
+            self._raw = self._part.open("wb")
         except OSError as error:
             hint = "name a file in a folder that is there and may be written"
             raise DeviceError(f"can't write {path}: {error.strerror}", hint=hint) from None
+        # Not by its path: where that fails, wave leaves an object that complains when it is collected.
+        self._file = wave.open(self._raw)
         self._file.setnchannels(channels)
         self._file.setsampwidth(2)
         self.set_rate(rate_hz)
@@ -103,7 +104,8 @@ class WavTarget:
             return
         try:
             self._file.close()
-            os.replace(self._part, self.path)
+            self._raw.close()
+            self._part.replace(self.path)
         except OSError as error:
             raise DeviceError(f"can't write {self.path}: {error.strerror}", hint="is the disk full?") from None
         finally:

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowgraph.errors import DeviceError
+from nodes.sound.wav import WavSource, WavTarget
+
+RAMP = np.linspace(-0.9, 0.9, 800, dtype=np.float32)
+
+
+def write(path: Path, width: int, channels: int = 1) -> Path:
+    scaled = (RAMP * 2 ** (8 * width - 1)).astype(np.int64) + (128 if width == 1 else 0)
+    raw = scaled.astype("<i8").view(np.uint8).reshape(-1, 8)[:, :width]
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(width)
+        file.setframerate(16_000)
+        file.writeframes(np.repeat(raw, channels, axis=0).tobytes())
+    return path
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_samples_of_any_width_are_read_as_mono(tmp_path: Path, width: int, channels: int) -> None:
+    source = WavSource(write(tmp_path / "a.wav", width, channels))
+    samples = np.concatenate([source.read(300), source.read(300), source.read(300), source.read(300)])
+    source.close()
+
+    assert (source.rate_hz, source.length, len(samples)) == (16_000, 800, 800)
+    assert samples == pytest.approx(RAMP, abs=2 ** (2 - 8 * width))
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF", b"not a sound"])
+def test_what_is_no_wav_file_is_told_how_to_convert_it(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(DeviceError, match="isn't a WAV file") as caught:
+        WavSource(tmp_path / "a.wav")
+    assert "ffmpeg -i a.wav" in caught.value.hint
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match=r"can't read .*gone\.wav"):
+        WavSource(tmp_path / "gone.wav")
+
+
+def test_a_written_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"the one before")
+    target = WavTarget(path, 16_000)
+    target.write(RAMP)
+    assert path.read_bytes() == b"the one before"
+    target.save()
+    target.save()
+
+    assert WavSource(path).read(1000) == pytest.approx(RAMP, abs=1e-4)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_too_loud_is_clipped(tmp_path: Path) -> None:
+    target = WavTarget(tmp_path / "a.wav", 16_000)
+    target.write(np.array([2.0, -2.0], np.float32))
+    target.save()
+
+    assert WavSource(tmp_path / "a.wav").read(2) == pytest.approx([1, -1], abs=1e-4)
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="can't write") as caught:
+        WavTarget(tmp_path / "no" / "a.wav", 16_000)
+    assert "folder" in caught.value.hint
+    with pytest.raises(DeviceError, match="it is a folder"):
+        WavTarget(tmp_path, 16_000)
