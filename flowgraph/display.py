@@ -231,7 +231,9 @@ class Typed(Lines):
         super().__init__(console)
         self._echo = echo
         self._shown = 0
-        self._at_prompt = False
+        """Characters of the answer that are on the screen."""
+        self._open = False
+        """The line that the cursor is on has begun."""
 
     def watch(self, session: Session) -> None:
         for kind in types_named(session.graph, "Transcript"):
@@ -240,44 +242,51 @@ class Typed(Lines):
 
     def listening(self, after_s: float) -> None:
         self.line(
-            f"type ({after_s:.1f} s)" if self._echo else f"ready ({after_s:.1f} s): type; Ctrl-D ends", style="dim"
+            f"ready ({after_s:.1f} s)" if self._echo else f"ready ({after_s:.1f} s): type; Ctrl-D ends", style="dim"
         )
         self._prompt()
 
-    def say(self, text: str) -> None:
-        if self._at_prompt:
-            self.console.print()
-            self._at_prompt = False
-        self.line(text, style="dim")
-
     def turn(self, turn: TurnReport) -> None:
+        self._new_line()
         line = figures(turn)
         if line is not None:
             self.console.print(line)
         self._prompt()
 
+    def finish(self, report: Report | None) -> None:
+        self._new_line()
+        super().finish(report)
+
+    def line(self, text: str | Text, style: str = "") -> None:
+        self._new_line()
+        super().line(text, style)
+
     def _on_transcript(self, transcript: Any) -> None:
-        self._at_prompt = False
+        self._open = False  # the user's own end of line
         if self._echo:
             self.line(f"› {transcript.text}", style="bold")
 
     def _on_heard(self, heard: Heard) -> None:
-        if self._at_prompt and len(heard.text) > self._shown:
-            self.console.print()
-            self._at_prompt = False
-        self.console.print(
-            Text(heard.text[self._shown :].lstrip() if not self._shown else heard.text[self._shown :]), end=""
-        )
-        self._shown = len(heard.text)
+        news = heard.text[self._shown :]
+        if news and not self._shown:
+            self._new_line()
+            news = news.lstrip()
+        if news:
+            self.console.print(Text(news), end="", soft_wrap=True)
+            self._open = True
+        self._shown = 0 if heard.final else len(heard.text)
         if heard.final:
-            if self._shown:
-                self.console.print()
-            self._shown = 0
+            self._new_line()
 
     def _prompt(self) -> None:
         if not self._echo:
             self.console.print(Text("› ", style="bold cyan"), end="")
-            self._at_prompt = True
+            self._open = True
+
+    def _new_line(self) -> None:
+        if self._open:
+            self._open = False
+            self.console.print()
 
 
 class JsonLines:
