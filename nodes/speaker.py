@@ -38,7 +38,10 @@ class Speaker(Node):
     )
     latency: Literal["low", "high"] = Field("low", description="The device's own buffer: `high` where `low` crackles.")
     buffer: Duration = Field(
-        400 * MS, ge=40 * MS, description="So much sound is taken ahead of the device; the rest waits."
+        5 * SECOND,
+        ge=40 * MS,
+        description="So much sound is taken ahead of the device; the rest waits. What is there tells how long a sentence is, and so "
+        "which of its words were heard.",
     )
 
     def problems(self) -> Iterator[str]:

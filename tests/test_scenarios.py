@@ -181,18 +181,18 @@ def requests_of(run: Run, attempt: int) -> list[scripted.Spoken]:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("words", [False, True])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(10))
 def test_after_a_barge_in_nothing_stale_is_heard_the_next_answer_comes_and_the_history_holds_what_was_heard(
     tmp_path: Path, seed: int, words: bool
 ) -> None:
     rng = random.Random(seed * 2 + words)
-    path = interruptions(tmp_path, [rng.randrange(20, 4000) for _ in range(20)])
+    path = interruptions(tmp_path, [rng.randrange(20, 3500) for _ in range(10)])
     run = converse(path, f"tts.words={str(words).lower()}", voice=scripted.Voice(seed=seed, words=words))
 
-    assert len(run.report.turns) == 21
+    assert len(run.report.turns) == 11
     assert all(turn.answered for turn in run.report.turns)
     finals = [heard for heard in run.of(Heard) if heard.final and heard.first_audible_at]
-    assert sum(heard.cut for heard in finals) >= 20
+    assert sum(heard.cut for heard in finals) >= 10
     advances = {attempt: at for at, attempt, _ in run.session.trace.advances}
     begins = sorted(heard.first_audible_at for heard in finals)
     for heard in finals:
