@@ -40,7 +40,7 @@ class Wire:
             host.lower(): web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.5)
             for host, app in applications.items()
         }
-        self._transports: dict[str, set[asyncio.Transport]] = {host: set() for host in self._runners}
+        self._transports: dict[str, list[asyncio.Transport]] = {host: [] for host in self._runners}
         self.handshake_s = handshake_s
         """What a new connection costs, in seconds of the loop's time."""
         self.refusing: set[str] = set()
@@ -90,7 +90,7 @@ class Wire:
         here.setblocking(False)
         there.setblocking(False)
         transport, _ = await asyncio.get_running_loop().connect_accepted_socket(server, sock=there)
-        self._transports[host].add(transport)
+        self._transports[host].append(transport)
         return here
 
 
