@@ -32,6 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # drawing the help with rich would take longer than everything else together
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Flowgraph: self-hosted voice assistants as graphs, that answer fast and show why.",
 )
@@ -83,6 +84,54 @@ def run(  # noqa: PLR0917 -- its parameters are the options
 
 
 @app.command()
+def compare(  # noqa: PLR0917
+    graphs: Annotated[
+        list[str], typer.Argument(metavar="A B [C…]", help="YAML files, or names of bundled graphs. A is the first.")
+    ],
+    settings: Settings = [],  # noqa: B006
+    conversation: Annotated[
+        str,
+        typer.Option(
+            "--conversation",
+            "-c",
+            metavar="CALLER",
+            help="Who speaks: a bundled caller, a conversation's YAML file, or a folder of WAV files.",
+        ),
+    ] = "demo",
+    runs: Annotated[int, typer.Option(metavar="N", help="So many runs of each graph, in real time.")] = 3,
+    network: Annotated[
+        str,
+        typer.Option(
+            metavar="PROFILE|rtt=80ms,…",
+            help="What lies before every service: lan, home-to-cloud, runpod, or rtt=80ms,jitter=10ms,loss=1%,bandwidth=20Mbit,tls.",
+        ),
+    ] = "",
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a report: one page, with the sound.")
+    ] = None,
+    fail_if: Annotated[
+        list[str],
+        typer.Option(
+            metavar="CONDITION",
+            help="Exit with 1 if it holds: '[GRAPH] p95 > 700ms' (p50…, mean, failed, cut_off, words_wrong; GRAPH is a name or a "
+            "letter, the last without), or 'B slower than A by 5%' (for certain: all of the 95 % interval).",
+        ),
+    ] = [],  # noqa: B006
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+) -> None:
+    """Measure graphs against each other: the same recorded caller, in turns, in real time.
+
+    Exit code: 0 fine; 1 a run failed, or a --fail-if condition holds; 2 a graph or an argument is wrong; 130 Ctrl-C.
+    """
+    from flowgraph.cli.comparing import Wishes, compare_graphs
+
+    wishes = Wishes(
+        graphs, settings, conversation=conversation, runs=runs, network=network, gates=fail_if, html=html, json=json
+    )
+    raise typer.Exit(compare_graphs(wishes))
+
+
+@app.command()
 def check(
     graphs: Annotated[list[str], typer.Argument(metavar="GRAPH…", help="YAML files, or names of bundled graphs.")],
     settings: Settings = [],  # noqa: B006
@@ -109,7 +158,7 @@ def show(
 
 @app.command()
 def nodes(kind: Annotated[str, typer.Argument(metavar="[TYPE]", help="One type, with all about it.")] = "") -> None:
-    """List the types of nodes; or one, with its ports, options, defaults and an example."""
+    """List the types of nodes, or show one with its options."""
     from flowgraph.cli.types import list_types, show_type
 
     if kind:

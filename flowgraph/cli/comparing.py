@@ -1,0 +1,288 @@
+"""`flow compare`: the runs with their progress, the tables, the report, and what may not come out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from flowgraph import findings
+from flowgraph.cli.console import stderr, stdout, tell_error
+from flowgraph.cli.inputs import input_settings
+from flowgraph.compare import Comparison, RunResult
+from flowgraph.errors import FlowError
+from flowgraph.gates import Gate
+from flowgraph.graph import Graph
+from flowgraph.machine import machine, versions
+from flowgraph.network import Conditions
+from flowgraph.specs import ServiceSpec
+from flowgraph.tables import colour, total
+from flowgraph.trials import Circumstances, Trial, run_trials, schedule
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flowgraph.report import TurnReport
+
+INTERRUPTED = 130
+
+
+class WrongArgument(FlowError):
+    """An argument of the command line that can't be meant."""
+
+    exit_code = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wishes:
+    """The command's arguments."""
+
+    graphs: Sequence[str]
+    settings: Sequence[str] = ()
+    conversation: str = "demo"
+    runs: int = 3
+    network: str = ""
+    gates: Sequence[str] = ()
+    html: Path | None = None
+    json: bool = False
+
+
+def compare_graphs(wishes: Wishes) -> int:
+    """Make the runs and tell what came out. Returns the exit code; raises GraphError, WrongArgument before anything runs."""
+    graphs = _graphs(wishes)
+    gates = [Gate.parse(text, list(graphs)) for text in wishes.gates]
+    conditions = Conditions.parse(wishes.network) if wishes.network else None
+    if wishes.html is not None:
+        from flowgraph import page
+
+        page.require(wishes.html)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowgraph-"))) if wishes.html else None
+        results, code = _run(graphs, wishes.runs, conditions, folder)
+        if not results:
+            return code
+        budgets = {name: graph.budget for name, graph in graphs.items()}
+        comparison = Comparison(results, order=list(graphs), budgets=budgets)
+        about = _about(wishes, graphs, conditions, comparison)
+        judged = [gate.judge(comparison) for gate in gates]
+        failed = [said for holds, said in judged if holds]
+        if wishes.json:
+            found = {"about": about, **comparison.to_json(), "fail_if": {said: holds for holds, said in judged}}
+            print(json.dumps(found, ensure_ascii=False))
+        else:
+            _show(stdout(), comparison, about)
+        if wishes.html is not None:
+            from flowgraph import page
+
+            page.write(wishes.html, comparison, graphs, about)
+            stderr().print(Text(f"report: {wishes.html}"), soft_wrap=True)
+    for said in failed:
+        stderr().print(Text.assemble(("failed: ", "bold red"), said), soft_wrap=True)
+    return code or int(bool(failed))
+
+
+def _graphs(wishes: Wishes) -> dict[str, Graph]:
+    """Name → graph, with the caller in the place of the microphone. Raises GraphError, WrongArgument."""
+    if len(wishes.graphs) < 2:
+        raise WrongArgument("compare: one graph has nothing to be compared with", hint="name two graphs, or more")
+    if len(wishes.graphs) > 26:
+        raise WrongArgument("compare: there are more graphs than letters", hint="compare 26 at a time")
+    if wishes.runs < 1:
+        raise WrongArgument(f"--runs {wishes.runs}: nothing would run", hint="1 or more; 3 if none is given")
+    found: dict[str, Graph] = {}
+    for path in wishes.graphs:
+        graph = Graph.load(path, settings=wishes.settings)
+        settings = [*wishes.settings, *input_settings(graph, wishes.conversation)]
+        graph = Graph.load(path, settings=settings)
+        for warning in graph.warnings:
+            stderr().print(Text(warning), soft_wrap=True)
+        found[_unlike(graph.name, found)] = graph
+    return found
+
+
+def _unlike(name: str, taken: dict[str, Graph]) -> str:
+    """A name that no other graph has: a graph may be compared with itself."""
+    found, count = name, 1
+    while found in taken:
+        count += 1
+        found = f"{name}-{count}"
+    return found
+
+
+# -- the runs -----------------------------------------------------------------------------------------------------------
+
+
+def _run(
+    graphs: dict[str, Graph], runs: int, conditions: Conditions | None, folder: Path | None
+) -> tuple[list[RunResult], int]:
+    """The results there are, and the exit code: 1 if a run failed, 130 after Ctrl-C. The runs that were made count."""
+    trials = schedule(list(graphs.items()), runs)
+    results: list[RunResult] = []
+    with _Watching(stderr(), trials, list(graphs)) as watching:
+        circumstances = Circumstances(conditions, folder, on_turn=watching.turn, say=watching.say)
+        try:
+            for result in run_trials(trials, circumstances, on_start=watching.start):
+                results.append(result)
+                watching.finished(result)
+        except KeyboardInterrupt:
+            watching.say(f"stopped: {len(results)} of {len(trials) - 1} runs were made")
+            return results, INTERRUPTED
+        except Exception as error:
+            watching.stop()
+            watching.say(f"{watching.what} failed:")
+            return results, tell_error(error) or 1
+    return results, 0
+
+
+class _Watching:
+    """Which run it is, which turn, and how long it will take. On a terminal with a bar; a line for each run anywhere."""
+
+    def __init__(self, console: Console, trials: Sequence[Trial], names: Sequence[str]) -> None:
+        self.what = "the first run"
+        self._console = console
+        self._trials = trials
+        self._letters = {name: chr(ord("A") + index) for index, name in enumerate(names)}
+        self._number = 0
+        self._turns = 0
+        self._expected = 0
+        self._task = TaskID(0)
+        self._said: set[str] = set()
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> _Watching:
+        self._progress.start()
+        self._task = self._progress.add_task("starting …", total=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """No bar any more."""
+        self._progress.stop()
+
+    def start(self, trial: Trial) -> None:
+        """A run begins."""
+        if self._number == 1:
+            self._expected = self._turns  # so many turns the warm-up had
+        self._number += 1
+        self._turns = 0
+        which = f"repeat {trial.repeat + 1}" if trial.counts else "warm-up"
+        self.what = f"run {self._number} of {len(self._trials)}, {self._letters[trial.label]} {trial.label} ({which})"
+        self._show("starting …")
+
+    def turn(self, turn: TurnReport) -> None:
+        """A turn is over."""
+        self._turns += 1
+        self._show(f"turn {self._turns} {total(turn)}")
+
+    def finished(self, result: RunResult) -> None:
+        """A run is over, and counts."""
+        latencies = Comparison([result]).percentile(result.graph, 50)
+        answered = sum(turn.latency_ms is not None for turn in result.turns)
+        p50 = findings.milliseconds(latencies)
+        self._line(f"{self.what}: p50 {p50} ms, {answered} of {len(result.turns)} turns, {result.seconds:.0f} s")
+
+    def say(self, text: str) -> None:
+        """A line for the user, once."""
+        if text not in self._said:
+            self._said.add(text)
+            self._line(text, "dim")
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._progress.console.print(Text(text, style=style), soft_wrap=True)
+
+    def _show(self, text: str) -> None:
+        whole = self._expected * len(self._trials) or None
+        done = self._expected * (self._number - 1) + min(self._turns, self._expected)
+        self._progress.update(self._task, description=f"{self.what} · {text}", total=whole, completed=done)
+
+
+# -- what came out ------------------------------------------------------------------------------------------------------
+
+
+def _about(
+    wishes: Wishes, graphs: dict[str, Graph], conditions: Conditions | None, comparison: Comparison
+) -> dict[str, Any]:
+    """What a reader needs to know beside the figures."""
+    services = {name: spec for graph in graphs.values() for name, spec in graph.services.items()}
+    loads = [run.load for run in comparison.runs]
+    return {
+        "command": shlex.join(["flow", *sys.argv[1:]]),
+        "time": time.strftime("%Y-%m-%d %H:%M %z"),
+        "conversation": wishes.conversation,
+        "runs": f"{max(run.repeat for run in comparison.runs) + 1} of each graph, interleaved (ABBA), one to warm up",
+        "network": f"{wishes.network}: {conditions}" if conditions is not None else "none beside the real one",
+        "services": ", ".join(f"{name} {_where(spec)}" for name, spec in services.items()) or "none",
+        **machine(),
+        "load": f"{min(loads):.1f} … {max(loads):.1f} programs at the ends of the runs",
+        "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
+    }
+
+
+def _where(spec: ServiceSpec) -> str:
+    """A service's host: the rest of its address may be secret."""
+    return "embedded" if spec.embedded else f"at {urlsplit(spec.url).hostname}"
+
+
+def _show(console: Console, comparison: Comparison, about: dict[str, Any]) -> None:
+    for grid in _grids(comparison):
+        console.print()
+        console.print(Text(grid.title, style="bold"))
+        console.print(_table(grid))
+        if grid.note:
+            console.print(Text(grid.note, style="dim"))
+    console.print()
+    for name, verdict in findings.budgets(comparison):
+        style = "green" if verdict.kept else "red"
+        console.print(Text.assemble(f"budget of {name}: ", (findings.verdict_text(verdict), style)), soft_wrap=True)
+    for sentence in findings.headline(comparison):
+        console.print(Text(sentence, style="bold"))
+    facts = [about[name] for name in ("processor", "load", "network", "services", "runs")]
+    console.print(Text(" · ".join(facts), style="dim"))
+
+
+def _grids(comparison: Comparison) -> Iterator[findings.Grid]:
+    yield findings.overview(comparison)
+    yield findings.differences(comparison)
+    if (steps := findings.gains(comparison)) is not None:
+        yield steps
+    first, last = comparison.graphs[0], comparison.graphs[-1]
+    if first != last:
+        for grid in (findings.blame(comparison, first, last), findings.steps(comparison, first, last)):
+            if grid is not None:
+                yield grid
+
+
+def _table(grid: findings.Grid) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False, show_footer=bool(grid.foot))
+    feet = grid.foot or ("",) * len(grid.heads)
+    for index, (head, foot) in enumerate(zip(grid.heads, feet, strict=True)):
+        justify: Any = "left" if index < grid.texts else "right"
+        table.add_column(head, Text(foot, style="bold"), justify=justify, no_wrap=index >= grid.texts)
+    for row in grid.rows:
+        style = colour(row[0]) if grid.phases else ""
+        table.add_row(Text(row[0], style=style), *(Text(cell) for cell in row[1:]))
+    return table
