@@ -151,14 +151,15 @@ def until(process: subprocess.Popen[str], words: str) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
-def test_ctrl_c_drains_and_is_exit_code_130(graph_file: Path) -> None:
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
+def test_ctrl_c_drains_and_is_exit_code_130(graph_file: Path, number: int, expected: int) -> None:
     process = in_a_process("run", "spoken.yaml", "--set", "ear.seconds=60", folder=graph_file.parent)
     until(process, "listening")
     began = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     code, out, err = ended(process)
 
-    assert (code, err) == (130, "")
+    assert (code, err) == (expected, "")
     assert "stopping" in out
     assert "no turns" in out
     assert time.monotonic() - began < 3

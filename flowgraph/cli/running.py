@@ -27,7 +27,8 @@ from flowgraph.report import Report, TurnReport
 from flowgraph.session import Session
 from flowgraph.units import MS
 
-INTERRUPTED = 130
+BY_SIGNAL = 128
+"""Exit code 128 + the signal's number: 130 for Ctrl-C."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def run_graph(wishes: Wishes) -> int:
         with asyncio.Runner() as runner:
             return runner.run(run.whole())
     except KeyboardInterrupt:  # before our own handler was in place
-        return INTERRUPTED
+        return BY_SIGNAL + signal.SIGINT
 
 
 def _prepared(wishes: Wishes) -> Graph:
@@ -90,7 +91,8 @@ class Run:
         self._wishes = wishes
         self._display = display
         self._begun = time.perf_counter()
-        self._interrupts = 0
+        self._interrupts: list[int] = []
+        """Numbers of the signals that asked us to stop."""
         self._stop = asyncio.Event()
         self._listening = False
 
@@ -123,7 +125,7 @@ class Run:
             self._tell_notes(session)
         if failure is not None:
             return self._failed(failure)
-        return INTERRUPTED if self._interrupts else report.exit_code
+        return BY_SIGNAL + self._interrupts[0] if self._interrupts else report.exit_code
 
     async def _until_over(self, session: Session) -> None:
         loop = asyncio.get_running_loop()
@@ -157,7 +159,7 @@ class Run:
         handled = []
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-                loop.add_signal_handler(number, self._on_interrupt, main.cancel)
+                loop.add_signal_handler(number, self._on_interrupt, number, main.cancel)
                 handled.append(number)
         try:
             yield
@@ -165,12 +167,12 @@ class Run:
             for number in handled:
                 loop.remove_signal_handler(number)
 
-    def _on_interrupt(self, cancel: Callable[[], Any]) -> None:
-        self._interrupts += 1
-        if self._interrupts == 1 and self._listening:
+    def _on_interrupt(self, number: int, cancel: Callable[[], Any]) -> None:
+        self._interrupts.append(number)
+        if len(self._interrupts) == 1 and self._listening:
             self._display.stopping()
             self._stop.set()
-        elif self._interrupts <= 2:
+        elif len(self._interrupts) <= 2:
             cancel()
 
     # -- beside the display --------------------------------------------------------------------------------------------
