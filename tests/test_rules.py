@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flowgraph.errors import NodeFailed
+from flowgraph.errors import GraphError, NodeFailed
 from flowgraph.frame import Frame
 from flowgraph.graph import Graph
 from flowgraph.node import Node
@@ -17,6 +17,7 @@ from flowgraph.session import Session
 from flowgraph.testing import _edge, graph_of, run_virtual
 from flowgraph.units import MS, SECOND
 from tests.frames import Boss, Idea, Note, Script, Sink, source, texts, worker_class
+from tests.standins import TYPES
 
 
 def nodes_of(subject: type[Node], script: Node) -> dict[str, Node]:
@@ -312,3 +313,48 @@ def test_a_stop_returns_when_what_was_on_its_way_has_come_through() -> None:
 
     assert came == ["a", "b"]
     assert took == pytest.approx(0.9)
+
+
+# -- what is checked, what is kept -------------------------------------------------------------------------------------
+
+
+def test_every_way_from_a_speculating_owner_to_a_speaker_has_to_be_held() -> None:
+    text = """
+services: {stt: {url: embedded}, llm: {url: embedded}, tts: {url: embedded}}
+nodes:
+  mic: {type: mic}
+  stt: {type: ws_stt}
+  dialogue: {type: dialogue, speculate_after: 96ms}
+  llm: {type: llm_stream, model: demo}
+  split: {type: sentence_split}
+  one: {type: kokoro_tts}
+  two: {type: kokoro_tts}
+  speaker: {type: speaker}
+edges:
+  - mic -> stt -> dialogue -> llm -> split -> one
+  - split -> two
+  - {from: one, to: speaker, hold: commit}
+  - two -> speaker
+  - {from: speaker, to: dialogue, feedback: true}
+"""
+
+    with pytest.raises(GraphError) as failure:
+        Graph.from_text(text, environ={}, types=TYPES)
+
+    [problem] = failure.value.problems
+    assert "could be heard or done before it is committed" in problem.message
+    assert problem.message.endswith("dialogue -> llm -> split -> two -> speaker")
+    Graph.from_text(text.replace("two -> speaker", "{from: two, to: speaker, hold: commit}"), environ={}, types=TYPES)
+
+
+def test_a_long_session_remembers_the_latest_attempts_only() -> None:
+    nodes: dict[str, Node] = {
+        "source": source(*["advance", "idea", "commit", 1.0] * 300),
+        "boss": Boss(),
+        "sink": Sink(),
+    }
+    session = run(graph_of(nodes, ("source", "boss"), ("boss", "sink")), nodes)
+
+    assert len(nodes["sink"].got) == 300  # type: ignore[attr-defined]
+    assert max(record.turn for record in session.trace.records.values()) == 300
+    assert min(record.turn for record in session.trace.records.values()) > 200

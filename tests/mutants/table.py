@@ -13,7 +13,13 @@ TRACE, WIRING, CLOCK, FRAME = "flowgraph/trace.py", "flowgraph/wiring.py", "flow
 CHECKS = "flowgraph/checks.py"
 
 ENGINE = ("tests/test_channel.py", "tests/test_turn.py", "tests/test_worker.py", "tests/test_session.py")
+HTTP, CHILDREN, PLAYBACK = "flowgraph/http.py", "flowgraph/children.py", "nodes/sound/playback.py"
 RULES, DOOR = "tests/test_rules.py", "tests/test_handoff.py"
+
+GRAPHS = ("tests/test_graph.py", "tests/test_broken_graphs.py", RULES)
+TRACES = ("tests/test_trace.py", "tests/test_session.py", RULES)
+WIRES = ("tests/test_http.py", "tests/test_services.py")
+EARS = ("tests/nodes/sound/test_playback.py", "tests/nodes/test_speaker.py", RULES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -225,8 +231,8 @@ MUTANTS = (
     ),
     Mutant(
         7, "a feedback edge keeps a node from ending", CHANNEL,
-        "for channel in self.channels if not channel.feedback)",
-        "for channel in self.channels)",
+        "for channel in self.channels if self.source or not channel.feedback",
+        "for channel in self.channels",
     ),
     # -- 8: two tasks, lanes, threads, the one door ------------------------------------------------------------------------
     Mutant(
@@ -339,8 +345,8 @@ MUTANTS = (
     ),
     Mutant(
         11, "a stop does not wait for what is on its way", SESSION,
-        "            await asyncio.wait(self._tasks.values(), timeout=drain_s)",
-        "            await asyncio.wait(self._tasks.values(), timeout=0)",
+        "await asyncio.wait(self._tasks.values(), timeout=drain_s)",
+        "await asyncio.wait(self._tasks.values(), timeout=0)",
     ),
     Mutant(
         11, "a failure doesn't say which frame it was about", WORKER,
@@ -368,5 +374,168 @@ MUTANTS = (
         13, "who moved the turn isn't written down", SESSION,
         "self.turn.by = lambda: worker.current.id if worker.current is not None else 0",
         "self.turn.by = lambda: 0",
+    ),
+    # -- 2, 5, 7, 10: what is checked before the start ---------------------------------------------------------------------------
+    Mutant(
+        2, "two owners are fine", CHECKS,
+        "for other in owners[1:]:",
+        "for other in owners[2:]:",
+        GRAPHS,
+    ),
+    Mutant(
+        3, "a speaker that no owner can interrupt is fine", CHECKS,
+        "        _interruptible(draft, owner)\n",
+        "",
+        GRAPHS,
+    ),
+    Mutant(
+        5, "an owner may speculate into a speaker", CHECKS,
+        "        _speculation(draft, owner)\n",
+        "",
+        GRAPHS,
+    ),
+    Mutant(
+        5, "only one of the ways to a speaker has to be held", CHECKS,
+        "free = _digraph(draft.nodes, (edge for edge in draft.edges if _plans(edge) and not edge.hold))",
+        "held = {edge.target for edge in draft.edges if edge.hold}\n"
+        "    free = _digraph(draft.nodes, (e for e in draft.edges if _plans(e) and e.target not in held))",
+        GRAPHS,
+    ),
+    Mutant(
+        7, "a cycle needs no feedback edge", CHECKS,
+        "if len(knot) > 1]",
+        "if len(knot) > 99]",
+        GRAPHS,
+    ),
+    Mutant(
+        7, "a feedback edge blocks", WIRING,
+        'return "fail" if feedback else',
+        'return "block" if feedback else',
+        GRAPHS,
+    ),
+    Mutant(
+        7, "a live producer's edge blocks", WIRING,
+        'else "drop_oldest" if live else "block"',
+        'else "block" if live else "block"',
+        GRAPHS,
+    ),
+    Mutant(
+        10, "a node may swallow the End that the next one waits for", CHECKS,
+        "        _ends(draft, owner)\n",
+        "",
+        GRAPHS,
+    ),
+    # -- 12: time ----------------------------------------------------------------------------------------------------------------
+    Mutant(
+        12, "virtual time goes on while a thread works", CLOCK,
+        "        if self._loop._held:\n",
+        "        if False:\n",
+        ("tests/test_clock.py",),
+    ),
+    Mutant(
+        12, "virtual time is rounded to milliseconds", CLOCK,
+        "self._now_ns += round(seconds * SECOND)",
+        "self._now_ns += round(seconds * 1000) * 1_000_000",
+        ("tests/test_clock.py",),
+    ),
+    Mutant(
+        12, "a graph that can never go on waits for ever", CLOCK,
+        "        if seconds is None:\n",
+        "        if seconds is None and False:\n",
+        ("tests/test_clock.py",),
+    ),
+    # -- 13: the path ------------------------------------------------------------------------------------------------------------
+    Mutant(
+        13, "at a held edge the path always follows the put", TRACE,
+        "            if committed > made:\n",
+        "            if False:\n",
+        TRACES,
+    ),
+    Mutant(
+        13, "a missing put is guessed", TRACE,
+        "        if edge not in record.puts:\n            raise Incomplete(",
+        "        if edge not in record.puts:\n            return record.made_at\n            raise Incomplete(",
+        TRACES,
+    ),
+    Mutant(
+        13, "a missing commit is passed over", TRACE,
+        "        if record.turn not in self.commits:\n            raise Incomplete(",
+        "        if record.turn not in self.commits:\n            return 0, 0\n            raise Incomplete(",
+        TRACES,
+    ),
+    Mutant(
+        13, "connecting counts as working", TRACE,
+        '            yield Step("network", node, first, last)\n',
+        '            yield Step("working", node, first, last)\n',
+        TRACES,
+    ),
+    Mutant(
+        13, "details are kept for ever", TRACE,
+        "        while len(self._attempts) > KEPT_ATTEMPTS:\n",
+        "        while False:\n",
+        TRACES,
+    ),
+    # -- 14: services --------------------------------------------------------------------------------------------------------------
+    Mutant(
+        14, "no spare connection is made when one is taken", HTTP,
+        "        if params.response.status != 101:  # a WebSocket stays: it leaves nothing to follow soon\n"
+        "            self.rewarm()\n",
+        "",
+        WIRES,
+    ),
+    Mutant(
+        14, "no spare connection is made after a cancel has cost one", HTTP,
+        '            self._log(self.name, "closed", self._now())\n            self.rewarm()\n',
+        '            self._log(self.name, "closed", self._now())\n',
+        WIRES,
+    ),
+    Mutant(
+        14, "a cancelled answer is left running on its server", HTTP,
+        "        self._response.release()  # where",
+        "        _ = self._response.release  # where",
+        WIRES,
+    ),
+    Mutant(
+        14, "a server outlives its parent", CHILDREN,
+        "                stdin=subprocess.PIPE,\n",
+        "                stdin=subprocess.DEVNULL,\n",
+        WIRES,
+    ),
+    Mutant(
+        14, "a server that says nothing is waited for for ever", CHILDREN,
+        "return await asyncio.wait_for(asyncio.wrap_future(self.ready), READY_S)",
+        "return await asyncio.wrap_future(self.ready)",
+        WIRES,
+    ),
+    # -- 3 again: the device -------------------------------------------------------------------------------------------------------
+    Mutant(
+        3, "the device's callback doesn't compare", PLAYBACK,
+        "            if self._turns[slot] < number:\n",
+        "            if False:\n",
+        EARS,
+    ),
+    Mutant(
+        3, "the device's callback doesn't read the gain", PLAYBACK,
+        "number, target = self._turn.number, self._turn.gain",
+        "number, target = self._turn.number, 1.0",
+        EARS,
+    ),
+    Mutant(
+        3, "a paused answer goes on in silence", PLAYBACK,
+        "if filled == wanted or self._gain == target == 0.0 or (due",
+        "if filled == wanted or (due",
+        EARS,
+    ),
+    Mutant(
+        3, "a ducked answer is played at full level", PLAYBACK,
+        "        elif target != 1.0:\n            piece *= target\n",
+        "",
+        EARS,
+    ),
+    Mutant(
+        3, "what the callback found no room to say is forgotten", PLAYBACK,
+        "        self._owed = not self._tell(news)\n",
+        "        self._tell(news)\n        self._owed = False\n",
+        EARS,
     ),
 )  # fmt: skip
