@@ -137,13 +137,14 @@ def again(turn: Turn) -> str | None:
 
 
 def go_on(turn: Turn) -> str | None:
-    """Goes on where the story was cut off: the history holds what was heard of it."""
+    """Goes on with the sentence in which the story was cut off: the history holds what was heard of it."""
     if not turn.has(r"go on|continue|keep going|carry on|what happened (?:then|next)|and then"):
         return None
     place = next((place for said in reversed(turn.said) if (place := _end_in_story(said)) is not None), None)
     if place is None:
         return None
-    rest = STORY[place:].strip()
+    sentence = STORY.rfind(". ", 0, place) + 1 if not STORY[:place].endswith((".", "?")) else place
+    rest = STORY[sentence:].strip()
     return f"All right. {rest}" if rest else "That was the end of the story."
 
 

@@ -218,7 +218,11 @@ class Voice:
                 for word, first, last in spoken.words
                 if begin <= first < end
             ]
-            line: dict[str, Any] = {"audio": base64.b64encode(piece).decode(), "audio_format": "audio/pcm", "timestamps": stamps}
+            line: dict[str, Any] = {
+                "audio": base64.b64encode(piece).decode(),
+                "audio_format": "audio/pcm",
+                "timestamps": stamps,
+            }
             await response.write(json.dumps(line).encode() + b"\n")
             begin = end
         await response.write_eof()

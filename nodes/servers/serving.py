@@ -111,6 +111,19 @@ def _fail(message: str, hint: str) -> None:
     sys.exit(1)
 
 
+async def finished(work: asyncio.Future[Any]) -> Any:
+    """The work's result, waited for even where the waiter is cancelled: a thread cannot be left behind half-way."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled:
+        raise cancelled
+    return work.result()
+
+
 def authorised(headers: Any, key: str) -> bool:
     """Whether the request carries the key, as `Bearer KEY` (OpenAI) or `Token KEY` (Deepgram)."""
     if not key:

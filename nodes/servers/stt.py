@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from nodes.servers.hearing import RATE_HZ, Hearing, Word, decoder, understand
-from nodes.servers.serving import arguments, authorised, openai_error, serve
+from nodes.servers.serving import arguments, authorised, finished, openai_error, serve
 
 if TYPE_CHECKING:
     import soxr
@@ -163,7 +163,7 @@ class Live:
             while not self._inbox.empty() and self._socket.closed:
                 self._inbox.get_nowait()
             await self._inbox.put("CloseStream")
-            await _uncancelled(worker)
+            await finished(worker)
 
     async def _read(self, worker: asyncio.Task[None]) -> None:
         while not worker.done():
@@ -295,19 +295,6 @@ class Live:
         }  # fmt: skip
 
 
-async def _uncancelled(task: asyncio.Task[None]) -> None:
-    """Wait for the task even where the waiter is cancelled (the client is gone)."""
-    cancelled = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled:
-        raise cancelled
-    task.result()
-
-
 def _kind(text: str) -> str:
     try:
         message = json.loads(text)
@@ -341,7 +328,7 @@ def app(*, key: str = "") -> web.Application:
     live, whole = Decoders(streaming=True), Decoders(streaming=False)
 
     async def load(_: web.Application) -> None:
-        await live.load()
+        await asyncio.gather(live.load(), whole.load())
 
     async def health(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "engine": ENGINE, "model": "en-us"})
