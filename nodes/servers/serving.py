@@ -73,6 +73,8 @@ def serve(parser: argparse.ArgumentParser, app: Callable[[argparse.Namespace], w
         _fail(str(error), "")
     except ImportError as error:
         _fail(f"{error.name} is not installed", "install Flowgraph with its dependencies: pip install flowgraph")
+    except Exception as error:
+        _fail(f"{type(error).__name__}: {error}", "")
 
 
 async def _serve(app: web.Application, port: int) -> None:

@@ -117,16 +117,20 @@ class Decoders:
     def __init__(self, *, streaming: bool) -> None:
         self._streaming = streaming
         self._idle: list[Any] = []
+        self._loading = asyncio.Lock()
 
     async def load(self) -> None:
-        self._idle.append(await asyncio.get_running_loop().run_in_executor(None, self._make))
+        """Have one ready."""
+        async with self._loading:
+            if not self._idle:
+                self._idle.append(await asyncio.get_running_loop().run_in_executor(None, self._make))
 
     def _make(self) -> Any:
         return decoder(streaming=self._streaming)
 
     @contextlib.asynccontextmanager
     async def lend(self) -> AsyncIterator[Any]:
-        if not self._idle:
+        while not self._idle:
             await self.load()
         lent = self._idle.pop()
         yield lent  # one that raised may be anywhere inside an utterance: it is not taken back
@@ -327,8 +331,11 @@ def app(*, key: str = "") -> web.Application:
     """The server. `key`: the API key to ask for ("" = none)."""
     live, whole = Decoders(streaming=True), Decoders(streaming=False)
 
-    async def load(_: web.Application) -> None:
-        await asyncio.gather(live.load(), whole.load())
+    async def load(_: web.Application) -> AsyncIterator[None]:
+        await live.load()
+        later = asyncio.create_task(whole.load())  # nobody who talks should wait for it
+        yield
+        await finished(later)
 
     async def health(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "engine": ENGINE, "model": "en-us"})
@@ -360,7 +367,7 @@ def app(*, key: str = "") -> web.Application:
         return await _transcribe(request, whole)
 
     application = web.Application(client_max_size=UPLOAD_BYTES + 2**20)
-    application.on_startup.append(load)
+    application.cleanup_ctx.append(load)
     application.router.add_get("/health", health)
     application.router.add_get("/v1/models", models)
     application.router.add_get("/v1/listen", listen)

@@ -30,7 +30,7 @@ from aiohttp import web
 from nodes.servers import wav
 from nodes.servers.serving import arguments, authorised, finished, serve
 from nodes.servers.speech import RATE_HZ, Engine, Piece, TimedWord, Trimmed
-from nodes.servers.voices import LANGUAGES, UnknownVoice, Voice
+from nodes.servers.voices import DEFAULT, LANGUAGES, UnknownVoice, Voice
 
 if TYPE_CHECKING:
     import numpy as np
