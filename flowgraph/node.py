@@ -47,8 +47,6 @@ class Node(BaseModel):
     """What it does can't be undone (a speaker, a tool): it sits behind a held edge when the owner speculates."""
     live: ClassVar[bool] = False
     """A source that can't be paused without losing data: its edges don't block."""
-    parallel: ClassVar[int] = 1
-    """So many frames may be in `process` at once; outputs leave in input order. An option of that name overrides it."""
     blocking: ClassVar[bool] = False
     """`process` is a plain `def` that blocks: it runs in a thread."""
     server: ClassVar[str] = ""
@@ -152,6 +150,9 @@ def service_options(cls: type[Node]) -> list[str]:
 
 
 def parallel_of(node: Node) -> int:
-    """How many frames may be in `process` at once: the option where the class offers one, else the class's figure."""
+    """How many frames may be in `process` at once: the node's `parallel` (an option or a ClassVar), else one.
+
+    Outputs leave in input order all the same.
+    """
     value: Any = getattr(node, "parallel", 1)
     return int(value)

@@ -51,17 +51,15 @@ def run_node(
 
     async def main() -> list[Frame]:
         graph = _graph_around(node, owned=owned)
-        outputs: list[Frame] = []
+        collect = _Collect()
         feed = _feed_class(ports(type(node)).inputs)() if ports(type(node)).inputs else None
-        given: dict[str, Node] = {"node": node}
+        given: dict[str, Node] = {"node": node, "collect": collect}
         if feed is not None:
             feed.__dict__["_inputs"] = [*inputs, seconds] if seconds else list(inputs)
             given["feed"] = feed
-        session = Session(graph, services=services_of(services) if services else None, nodes=given)
-        session.watch(Frame, lambda frame: outputs.append(frame) if frame.source == "node" else None)
-        async with session:
+        async with Session(graph, services=services_of(services) if services else None, nodes=given) as session:
             await session.finished()
-        return outputs
+        return collect.frames
 
     return run_virtual(main())
 
@@ -143,12 +141,24 @@ def _order(names: Sequence[str], edges: Sequence[Edge]) -> tuple[str, ...]:
     return tuple(nx.topological_sort(graph))
 
 
+class _Collect(Node):
+    """A sink for whatever comes."""
+
+    @property
+    def frames(self) -> list[Frame]:
+        return self.__dict__.setdefault("_frames", [])  # type: ignore[no-any-return]
+
+    def process(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+
 def _graph_around(node: Node, *, owned: bool) -> Graph:
-    nodes: dict[str, Node | type[Node]] = {"node": node}
-    edges: list[tuple[str, str]] = []
-    if ports(type(node)).inputs:
-        nodes = {"feed": _feed_class(ports(type(node)).inputs), "node": node}
-        edges = [("feed", "node")]
+    inputs, outputs = ports(type(node)).inputs, ports(type(node)).outputs
+    nodes: dict[str, Node | type[Node]] = {"node": node, "collect": _Collect}
+    edges = [("node", "collect")] if outputs else []
+    if inputs:
+        nodes["feed"] = _feed_class(inputs)
+        edges.append(("feed", "node"))
     return graph_of(nodes, *edges, owner="feed" if owned else None)
 
 

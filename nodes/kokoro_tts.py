@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -26,9 +25,6 @@ LEAST_MS_A_LETTER = 8
 """Speech takes about 65 ms a letter; with an eighth of that, most of it is missing."""
 _COMPRESSED = ("audio/mp", "audio/ogg", "audio/opus", "audio/aac", "audio/flac", "audio/webm")
 
-# An option of that name overrides the class's figure on purpose: see `Node.parallel`.
-warnings.filterwarnings("ignore", 'Field name "parallel" in "KokoroTts" shadows', UserWarning)
-
 
 class KokoroTts(Node):
     """Speaks sentences through a Kokoro server (Kokoro-FastAPI, or any with OpenAI's `/v1/audio/speech`), streamed."""
@@ -41,7 +37,7 @@ class KokoroTts(Node):
     speed: float = Field(1.0, ge=0.25, le=4, description="1.0 is the voice's own.")
     language: str = Field("", description="Kokoro's code, such as `a` (American English); without it, the voice's own.")
     rate_hz: int = Field(24_000, ge=8_000, le=48_000, description="Rate of the sound that the server sends.")
-    parallel: int = Field(2, ge=1, le=8, description="So many sentences may be on their way at once.")  # type: ignore[misc]
+    parallel: int = Field(2, ge=1, le=8, description="So many sentences may be on their way at once.")
     words: bool = Field(
         False,
         description="Ask for the time of each word, where the server knows it: the history is then exact after an interruption.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from flowgraph.frame import End, Fact, Failure, Heard, Plan, frame
 from flowgraph.node import Node
@@ -98,4 +98,7 @@ def texts(frames: list[Any]) -> list[str]:
 
 def worker_class(process: Callable[..., Any], **members: Any) -> type[Node]:
     """A node class with the given `process` (its annotations are its ports)."""
-    return type("Subject", (Node,), {"process": process, "__module__": __name__, **members})
+    annotations = dict.fromkeys((name for name in ("parallel", "blocking") if name in members), ClassVar[int])
+    return type(
+        "Subject", (Node,), {"process": process, "__module__": __name__, "__annotations__": annotations, **members}
+    )
