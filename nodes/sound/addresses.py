@@ -63,12 +63,11 @@ def bundled_callers() -> list[str]:
 
 def conversation_path(what: str) -> Path:
     """The file or folder of a `caller:`. Raises DeviceError."""
+    if what in bundled_callers():  # also where a folder happens to be called so: `./demo` is that one
+        return _bundled() / f"{what}.yaml"
     path = Path(what).expanduser()
     if path.exists():
         return path
-    name = what.removesuffix(".yaml")
-    if name in bundled_callers():
-        return _bundled() / f"{name}.yaml"
     raise DeviceError(
         f"there is no conversation {what}",
         hint=f"name a YAML file, a folder of WAV files, or a bundled one: {', '.join(bundled_callers())}",
