@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+import wave
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
@@ -132,6 +134,18 @@ def test_verbose_shows_where_a_failure_comes_from(capsys: pytest.CaptureFixture[
 def test_a_trace_that_cannot_be_written_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(trace=Path("no/such/trace")) == 1
     assert "can't write the trace no/such/trace" in capsys.readouterr().err
+
+
+def test_an_output_holds_the_user_on_the_left_in_time(tmp_path: Path) -> None:
+    path = tmp_path / "talk.wav"
+
+    assert run(output=path) == 0
+    with wave.open(str(path)) as file:
+        assert file.getnchannels() == 2
+        rate_hz = file.getframerate()
+        sound = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+    voiced = np.flatnonzero(np.abs(sound[:, 0]) > 1000) / rate_hz
+    assert (voiced[0], voiced[-1]) == pytest.approx((0.1, 0.5), abs=0.001)
 
 
 def test_an_output_needs_sound(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
