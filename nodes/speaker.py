@@ -19,7 +19,7 @@ from flowgraph.errors import DeviceError
 from nodes.sound.addresses import DeviceName, parse_address
 from nodes.sound.playback import NEWS_NS, News, Playback
 from nodes.sound.reply import Reply
-from nodes.sound.room import Line, Room
+from nodes.sound.room import QUIET_NS, Line, Room
 from nodes.vocabulary import End, Heard, Played, Speech
 
 if TYPE_CHECKING:
@@ -148,8 +148,12 @@ class Speaker(Node):
         if current is not None and news.audible >= 0:
             if not current.audible_at:
                 current.audible_at = news.audible_at
+                current.sounding_until = news.audible_at
                 self._room.answer_begins(news.audible_at)
                 yield current.heard(news.position, news.at, cause_at=news.audible)
+            if news.sounding_until - current.sounding_until > QUIET_NS:
+                self._room.answer_begins(news.sounding_until)  # after so long, who listens takes it for another
+            current.sounding_until = news.sounding_until
             self._room.answer_sounds(news.sounding_until)
         yield from self._cut(news)
         yield from self._completed(news.at)

@@ -28,6 +28,8 @@ class Reply:
         self.end_position = 0
         self.audible_at = 0
         """When its first audible sample left the device; 0 = not yet."""
+        self.sounding_until = 0
+        """The end of its latest audible sound so far (clock, nanoseconds)."""
         self.told_at = 0
         """The time up to which the graph has been told of it."""
         self._device_hz = device_hz

@@ -278,14 +278,9 @@ class Room:
         self.answer = Answer(at, at)
 
     def answer_sounds(self, until: int) -> None:
-        """The answer has sounded until then, or will have. Behind a long silence it counts as another answer."""
-        answer = self.answer
-        if answer is None or until <= answer.sounding_until:
-            return
-        if until - answer.sounding_until > QUIET_NS:
-            self.answer_begins(until)
-        else:
-            answer.sounding_until = until
+        """The answer has sounded until then, or will have."""
+        if self.answer is not None and until > self.answer.sounding_until:
+            self.answer.sounding_until = until
 
     def answer_ends(self, at: int, *, cut: bool = False) -> None:
         """The answer is over: played to its end, or cut."""
