@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import trustme
 from aiohttp import WSMsgType, web
 
 from flowgraph.clock import clock_of, run_virtual
 from flowgraph.errors import ServiceError
 from flowgraph.http import HttpService
-from flowgraph.network import certificate
 from flowgraph.services import Services
 from flowgraph.specs import ServiceSpec
 from flowgraph.units import SECOND
@@ -533,7 +534,9 @@ def test_a_certificate_that_nobody_signed_is_named_as_the_reason() -> None:
         async def ignore(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.close()
 
-        server = await asyncio.start_server(ignore, "127.0.0.1", 0, ssl=certificate()[0])
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+        server = await asyncio.start_server(ignore, "127.0.0.1", 0, ssl=tls)
         return server, server.sockets[0].getsockname()[1]
 
     assert "shows a TLS certificate that isn't accepted: unable to get local issuer certificate" in beside(main)
