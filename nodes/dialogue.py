@@ -30,6 +30,7 @@ from pydantic import Field
 from flowgraph.errors import FlowError
 from flowgraph.node import Node
 from flowgraph.units import MS, SECOND, Duration
+from nodes.sound.room import Room
 from nodes.vocabulary import EndOfTurn, Failure, Heard, Prompt, SpeechStarted, ToolResult, Transcript, Voice
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -73,10 +74,11 @@ class Dialogue(Node):
     )
     final_timeout: Duration = Field(300 * MS, description="Wait so long for a final transcript, then take the partial.")
     withdraw_after: Duration = Field(150 * MS, description="So much new speech withdraws an attempt not yet committed.")
-    barge_in: Literal["off", "headphones", "on"] = Field(
-        "off",
+    barge_in: Literal["auto", "off", "headphones", "on"] = Field(
+        "auto",
         description="May the user interrupt? `headphones`: yes, no echo reaches the microphone. `on`: yes, an echo canceller is in "
-        "the graph. `off`: what is said while the answer plays is not listened to (open speakers).",
+        "the graph. `off`: what is said while the answer plays is not listened to. `auto`: `off` where a real microphone may "
+        "hear a real speaker, else as with headphones.",
     )
     confirm_after: Duration = Field(200 * MS, description="So much speech over the answer is an interruption.")
     duck: float = Field(0.25, ge=0, le=1, description="Gain of the answer while it is not clear yet.")
@@ -113,10 +115,16 @@ class Dialogue(Node):
         self._deaf_until = 0
         self._idle_since = 0
         self._answering = -1
-        if self.barge_in == "off" and self._by_silence:
-            self.ctx.say("barge-in is off: with headphones, or an echo canceller, set dialogue.barge_in")
+        self._interruptible = self.barge_in != "off"
 
     async def run(self) -> AsyncIterator[Prompt]:
+        # Only now, all nodes being open, is it known which devices are in the room.
+        room: Room = self.ctx.shared("room", lambda: Room(self.ctx.clock))
+        if self.barge_in == "auto" and room.echoes:
+            self._interruptible = False
+            self.ctx.say(
+                "barge-in is off, or the assistant would hear itself; with headphones, set dialogue.barge_in=headphones"
+            )
         if self.greeting:
             now = self.ctx.clock.now()
             self._attempt = Attempt(self.ctx.turn.advance(), "", now, committed=True)
@@ -152,7 +160,7 @@ class Dialogue(Node):
         answer = self._answer()
         if answer is None:
             self._open_turn = True
-        elif self.barge_in != "off" or not answer.audible:
+        elif self._interruptible or not answer.audible:
             self._barge_in = True
             self.ctx.turn.set_gain(self.duck if answer.audible else 0.0)
 
@@ -267,7 +275,7 @@ class Dialogue(Node):
                 self._remember_question(attempt)
             self._attempt = None
             self._idle_since = 0
-            if self.barge_in == "off":
+            if not self._interruptible:
                 self._deaf_until = max(heard.played_until, self._last_voiced_at if self._speaking else 0)
                 self._forget_before(self._deaf_until)
             elif self._open_turn and not self._speaking and self._by_silence:
@@ -344,7 +352,9 @@ class Dialogue(Node):
             return (beside if beside.exists() else path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not a text"
-            raise FlowError(f"can't read the system prompt {path}: {reason}", hint=f"put the file beside {beside}") from None
+            raise FlowError(
+                f"can't read the system prompt {path}: {reason}", hint=f"put the file beside {beside}"
+            ) from None
 
 
 def _words(text: str) -> list[str]:

@@ -86,6 +86,11 @@ class Room:
         self._now = clock.now
         self._lines: list[Line] = []
 
+    @property
+    def echoes(self) -> bool:
+        """May a real microphone hear a real speaker? (Headphones can't be told from loudspeakers.)"""
+        return {line.direction for line in self._lines if line.hardware is not None} == {"input", "output"}
+
     # -- devices -------------------------------------------------------------------------------------------------------
 
     def microphone(
