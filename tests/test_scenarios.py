@@ -73,7 +73,7 @@ def converse(
         path = conversation
         conversation = load_conversation(conversation)
     voice = voice or scripted.Voice()
-    given = [f"mic.device=caller:{path}", "speaker.device=null", "dialogue.barge_in=headphones", *settings]
+    given = [f"mic.device=caller:{path}", "speaker.device=null", *settings]
     apps = {
         "stt": scripted.stt(scripted.lines_of(conversation), delay_s=stt_s),
         "llm": llm.app(first_token_ms=first_token_ms, token_ms=token_ms),
