@@ -68,6 +68,8 @@ def conversation_path(what: str) -> Path:
     path = Path(what).expanduser()
     if path.exists():
         return path
+    if (name := what.removesuffix(".yaml")) in bundled_callers():
+        return _bundled() / f"{name}.yaml"
     raise DeviceError(
         f"there is no conversation {what}",
         hint=f"name a YAML file, a folder of WAV files, or a bundled one: {', '.join(bundled_callers())}",
