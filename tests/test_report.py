@@ -103,7 +103,8 @@ def test_an_attempt_that_is_withdrawn_belongs_to_the_turn_that_is_heard() -> Non
 
 
 def test_an_answer_before_the_user_has_finished_is_a_false_cut_off_and_no_latency() -> None:
-    talk = held("ear.seconds=8", says=says({**QUESTION, "to": 4500, "pauses": [[1200, 2000]]}))
+    utterance = {**QUESTION, "to": 4500, "pauses": [[1200, 2000]]}
+    talk = held("dialogue.barge_in=off", "ear.seconds=8", says=says(utterance))
     first = talk.turns[0]
 
     assert first.cut_off
