@@ -299,7 +299,9 @@ class Session:
 
     def _reviver(self, name: str) -> Callable[[], Awaitable[None]]:
         spec = self.graph.nodes[name]
-        names = [spec.options.get(option, spec.cls.model_fields[option].default) for option in service_options(spec.cls)]
+        names = [
+            spec.options.get(option, spec.cls.model_fields[option].default) for option in service_options(spec.cls)
+        ]
 
         async def revive() -> None:
             for service in names:

@@ -152,7 +152,12 @@ def test_work_on_a_fact_is_never_cancelled() -> None:
         await asyncio.sleep(2)
         yield frame
 
-    nodes = {"source": source("advance", 1.0, "advance"), "boss": Boss(), "subject": worker_class(process)(), "sink": Sink()}
+    nodes = {
+        "source": source("advance", 1.0, "advance"),
+        "boss": Boss(),
+        "subject": worker_class(process)(),
+        "sink": Sink(),
+    }
     run(graph_of(nodes, ("source", "boss"), ("source", "subject"), ("subject", "sink")), nodes)
 
     assert texts(nodes["sink"].got) == ["advance", "advance"]
@@ -238,7 +243,9 @@ def test_a_plan_waiting_at_a_held_edge_gives_way_to_the_next_attempt() -> None:
         for i in range(100):
             yield Idea(f"{frame.text}{i}")
 
-    graph, nodes = chain("advance", "a", 1.0, "advance", "b", "commit", subject=worker_class(process), hold=True, capacity=4)
+    graph, nodes = chain(
+        "advance", "a", 1.0, "advance", "b", "commit", subject=worker_class(process), hold=True, capacity=4
+    )
     run(graph, nodes)
 
     assert texts(nodes["sink"].got) == [f"b{i}" for i in range(100)]
@@ -295,7 +302,9 @@ def test_a_failure_in_one_lane_names_its_frame() -> None:
 
     nodes = {"source": source("good", "bad"), "subject": worker_class(process, parallel=2)(), "sink": Sink()}
 
-    with pytest.raises(NodeFailed, match=r"node 'subject' failed while processing Note 2 from 'source'.*ValueError: no"):
+    with pytest.raises(
+        NodeFailed, match=r"node 'subject' failed while processing Note 2 from 'source'.*ValueError: no"
+    ):
         run(graph_of(nodes, ("source", "subject"), ("subject", "sink")), nodes)
 
 
@@ -339,7 +348,8 @@ def test_a_failure_names_node_place_frame_and_attempt() -> None:
     graph, nodes = chain("advance", "bad", subject=flaky())
 
     with pytest.raises(
-        NodeFailed, match=r"test:subject: node 'subject' failed while processing Idea \d+ from 'boss' \(attempt 1\): ValueError: no"
+        NodeFailed,
+        match=r"test:subject: node 'subject' failed while processing Idea \d+ from 'boss' \(attempt 1\): ValueError: no",
     ):
         run(graph, nodes)
 

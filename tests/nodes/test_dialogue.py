@@ -206,9 +206,7 @@ def test_an_attempt_survives_a_noise_and_a_final_that_says_the_same() -> None:
 
 
 def test_without_a_final_the_last_partial_counts_after_the_time_limit() -> None:
-    done = talk(
-        Dialogue(end_silence=400 * MS, final_timeout=300 * MS), *QUESTION, stt_ms=60_000, partials=True
-    )
+    done = talk(Dialogue(end_silence=400 * MS, final_timeout=300 * MS), *QUESTION, stt_ms=60_000, partials=True)
 
     assert done.asked() == ["what time is it"[: len(done.asked()[0])]]
     assert done.ms(done.session.trace.commits[1][0]) == 960 + 704
