@@ -57,6 +57,7 @@ class Speaker(Node):
         self._replies: deque[Reply] = deque()
         self._ordinal = 0
         self._position = 0
+        self._position_at = 0
         self._moved = asyncio.Event()
         self._line = self._room.speaker(
             parse_address(self.device, "output"), say=self.ctx.say, failed=self._handoff.put, latency=self.latency
@@ -83,7 +84,7 @@ class Speaker(Node):
         if self._position < self._playback.written:  # two milliseconds: not worth a sound of their own behind a gap
             await self._write(reply, rest)
         reply.end_position = self._playback.written
-        for heard in self._completed(self.ctx.clock.now()):
+        for heard in self._completed():
             yield heard
 
     async def run(self) -> AsyncIterator[Heard | Played]:
@@ -142,7 +143,7 @@ class Speaker(Node):
         self._handoff.put((at, samples))
 
     def _on_news(self, news: News) -> Iterator[Heard]:
-        self._position = news.position
+        self._position, self._position_at = news.position, news.at
         self._moved.set()
         current = next((reply for reply in self._replies if reply.ordinal == news.answer), None)
         if current is not None and news.audible >= 0:
@@ -156,9 +157,11 @@ class Speaker(Node):
             current.sounding_until = news.sounding_until
             self._room.answer_sounds(news.sounding_until)
         yield from self._cut(news)
-        yield from self._completed(news.at)
-        if current in self._replies and current is not None and news.at - current.told_at >= NEWS_NS:
-            yield current.heard(news.position, news.at)
+        yield from self._completed()
+        if current is not None and current in self._replies:
+            current.told_at = current.told_at or news.at
+            if news.at - current.told_at >= NEWS_NS:
+                yield current.heard(news.position, news.at)
 
     def _cut(self, news: News) -> Iterator[Heard]:
         """The answers that an interruption ended."""
@@ -166,17 +169,17 @@ class Speaker(Node):
             reply = self._replies[0]
             stopped, at = (news.stopped, news.stopped_at) if news.stopped >= 0 else (news.position, news.at)
             if reply.end is not None and reply.end_position <= stopped:
-                yield from self._completed(at)
+                yield from self._completed()
                 continue
             self._replies.popleft()
             self._tell_over(reply, at, cut=True)
             yield reply.cut(stopped, at)
 
-    def _completed(self, at: int) -> Iterator[Heard]:
-        """The answers that have been played to their end. `at`: when the sample before the position was heard."""
+    def _completed(self) -> Iterator[Heard]:
+        """The answers that have been played to their end."""
         while self._replies and (reply := self._replies[0]).end is not None and reply.end_position <= self._position:
             self._replies.popleft()
-            until = at - (self._position - reply.end_position) * SECOND // self._playback.rate_hz
+            until = self._position_at - (self._position - reply.end_position) * SECOND // self._playback.rate_hz
             self._tell_over(reply, until)
             yield reply.complete(until)
 

@@ -204,6 +204,7 @@ class Playback:
         if self._answer >= 0:
             self._report(at)  # the last that there is to say of the one before
         self._answer = answer
+        self._told_at = at
         self._dry = False  # its first sound is played as it is
         self._windows.reset()
         self._answer_begin = self._position

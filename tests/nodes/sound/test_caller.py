@@ -214,4 +214,6 @@ def test_the_bundled_user_holds_the_whole_conversation() -> None:
     assert [one.text for one in held.utterances] == [one.text for one in recorded]
     assert [one.barges_in for one in held.utterances] == [one.barge_in is not None for one in recorded]
     speech_ns = [one.end_at - one.start_at for one in held.utterances]
-    assert speech_ns == [pytest.approx((one.speech_end - one.speech_start) * SECOND / RATE_HZ, abs=1) for one in recorded]
+    assert speech_ns == [
+        pytest.approx((one.speech_end - one.speech_start) * SECOND / RATE_HZ, abs=1) for one in recorded
+    ]

@@ -7,7 +7,15 @@ import soxr
 
 from nodes.sound.resampling import Resampler, resampled
 
-RATES = [(48_000, 16_000), (16_000, 48_000), (24_000, 48_000), (44_100, 16_000), (16_000, 44_100), (22_050, 48_000), (24_000, 16_000)]
+RATES = [
+    (48_000, 16_000),
+    (16_000, 48_000),
+    (24_000, 48_000),
+    (44_100, 16_000),
+    (16_000, 44_100),
+    (22_050, 48_000),
+    (24_000, 16_000),
+]
 
 
 def chord(rate_hz: int, lowest_hz: int, seconds: float = 0.5) -> npt.NDArray[np.float32]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,9 @@ from nodes.vocabulary import Speech
 RATE = 24_000
 
 
-def speech(samples: int, text: str = "", *, part: int = 0, last: bool = False, words: tuple[tuple[str, int, int], ...] = ()) -> Speech:
+def speech(
+    samples: int, text: str = "", *, part: int = 0, last: bool = False, words: tuple[tuple[str, int, int], ...] = ()
+) -> Speech:
     return Speech(np.zeros(samples, np.float32), RATE, text=text, part=part, last=last, words=words)
 
 
@@ -70,7 +74,11 @@ def test_a_later_part_says_that_the_one_before_is_complete() -> None:
 
 
 def test_what_is_not_spoken_is_heard_with_what_is_before_it() -> None:
-    text = spoken(speech(2400, "Look: ", last=True), speech(0, "`code` ", part=1, last=True), speech(2400, "there.", part=2, last=True))
+    text = spoken(
+        speech(2400, "Look: ", last=True),
+        speech(0, "`code` ", part=1, last=True),
+        speech(2400, "there.", part=2, last=True),
+    )
 
     assert text.heard(2399) == "Look: "[: len(text.heard(2399))]
     assert text.heard(2400) == "Look: `code` "
@@ -87,7 +95,9 @@ def test_where_no_spaces_are_written_a_character_is_a_word() -> None:
     st.lists(st.tuples(st.text(max_size=30), st.lists(st.integers(0, 4000), min_size=1, max_size=4)), max_size=5),
     st.booleans(),
 )
-def test_what_is_heard_only_grows_and_is_the_whole_text_at_the_end(parts: list[tuple[str, list[int]]], ended: bool) -> None:
+def test_what_is_heard_only_grows_and_is_the_whole_text_at_the_end(
+    parts: list[tuple[str, list[int]]], ended: bool
+) -> None:
     text, whole = SpokenText(), "".join(said for said, _ in parts)
     for number, (said, lengths) in enumerate(parts):
         for index, length in enumerate(lengths):
@@ -97,7 +107,7 @@ def test_what_is_heard_only_grows_and_is_the_whole_text_at_the_end(parts: list[t
 
     heard = [text.heard(n) for n in range(0, text.samples + 1, 500)]
     assert all(whole.startswith(piece) for piece in heard)
-    assert all(later.startswith(earlier) for earlier, later in zip(heard, heard[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(heard))
     assert text.heard(text.samples) == whole
 
 
