@@ -36,8 +36,12 @@ BAR = 20
 
 
 def in_ms(phases: Mapping[str, int]) -> dict[str, int]:
-    """Phases in whole milliseconds that add up to the rounded total."""
-    return _shares(phases, round(sum(phases.values()) / MS))
+    """Phases in whole milliseconds, each less than one off, that add up to the rounded total."""
+    floors = {name: ns // MS for name, ns in phases.items()}
+    missing = round(sum(phases.values()) / MS) - sum(floors.values())
+    for name in sorted(phases, key=lambda name: -(phases[name] % MS))[:missing]:
+        floors[name] += 1
+    return floors
 
 
 def _shares(parts: Mapping[str, int], total: int) -> dict[str, int]:

@@ -31,7 +31,7 @@ nodes:
   dialogue:
     end_silence: 400ms        # so much silence ends your turn: shorter answers faster, and cuts you off more often
     speculate_after: 96ms     # begin to prepare an answer after so much silence; `off` waits until you have finished
-    barge_in: off             # may you interrupt? `headphones`: yes, and the microphone doesn't hear the speaker
+    barge_in: auto            # may you interrupt? `headphones`: yes; `auto`: not where the microphone may hear the speaker
     # system: file:prompt.txt
     # greeting: Hello, what can I do for you?
   # llm: {{model: llama3.1}}
