@@ -79,7 +79,7 @@ class WavTarget:
             hint = "name a file in a folder that is there and may be written"
             raise DeviceError(f"can't write {path}: {error.strerror}", hint=hint) from None
         # Not by its path: where that fails, wave leaves an object that complains when it is collected.
-        self._file = wave.open(self._raw)
+        self._file = wave.open(self._raw)  # noqa: SIM115 (closed by save())
         self._file.setnchannels(channels)
         self._file.setsampwidth(2)
         self.set_rate(rate_hz)
