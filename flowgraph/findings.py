@@ -149,6 +149,7 @@ def blame(comparison: Comparison, a: str, b: str) -> Grid | None:
     rows = [
         (one.name, str(ones[one.name]), str(others[one.name]), minus(ones[one.name] - others[one.name]))
         for one in found
+        if ones[one.name] or others[one.name]
     ]
     sums = sum(ones.values()), sum(others.values())
     foot = ("sum = first sound", str(sums[0]), str(sums[1]), minus(sums[0] - sums[1]))
