@@ -229,8 +229,12 @@ class Session:
 
     async def _open(self) -> None:
         names = list(self.graph.order)
-        self._opened = names
-        results = await asyncio.gather(*(self._workers[name].node.open() for name in names), return_exceptions=True)
+
+        async def opened(name: str) -> None:
+            self._opened.append(name)  # from here on there may be something to close
+            await self._workers[name].node.open()
+
+        results = await asyncio.gather(*(opened(name) for name in names), return_exceptions=True)
         failures = [
             self._workers[name]._failure(result, None)
             for name, result in zip(names, results, strict=True)
@@ -253,7 +257,7 @@ class Session:
         pending = [*self._tasks.values(), *self._extra]
         if pending:
             await asyncio.wait(pending, timeout=CLOSE_S)
-        for name in self._opened:
+        for name in [name for name in self.graph.order if name in self._opened]:
             node = self._workers[name].node
             try:
                 await asyncio.wait_for(node.close(), timeout=CLOSE_S)

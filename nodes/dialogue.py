@@ -275,6 +275,10 @@ class Dialogue(Node):
                 self._remember_question(attempt)
             self._attempt = None
             self._idle_since = 0
+            if heard.reason == "error" and not self._speaking:
+                self._open_turn = (
+                    False  # the question stays, and is asked again with the next; not over and over in the silence
+                )
             if not self._interruptible:
                 self._deaf_until = max(heard.played_until, self._last_voiced_at if self._speaking else 0)
                 self._forget_before(self._deaf_until)

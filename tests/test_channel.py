@@ -29,11 +29,10 @@ class Rig:
     def channel(self, *, owner_puts: bool = False, **options: Any) -> Channel:
         given: dict[str, Any] = {"capacity": 4, "capacity_ns": 0, "overflow": "block", "hold": False, "feedback": False}
         edge = Edge("a", "b", (Note,), **{**given, **options}, place="test.yaml:1:1")
-        channel = Channel(
+        return Channel(
             len(self.inbox.channels), edge, self.inbox, turn=self.turn, now=lambda: 0, tap=self.events.append,
             order=self._order, owned=owner_puts,
         )  # fmt: skip
-        return channel
 
     def stamped(self, frame: Frame) -> Any:
         frame.turn = self.turn.number  # type: ignore[misc]

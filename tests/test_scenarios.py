@@ -218,7 +218,7 @@ def test_the_history_of_an_interrupted_answer_is_what_the_next_prompt_carries(tm
     heard = {frame.turn: frame.text for frame in run.of(Heard) if frame.final}
     prompts = run.of(Prompt)
     answered = [turn for turn in heard if heard[turn]]
-    for turn, following in zip(answered, answered[1:], strict=False):
+    for turn, following in itertools.pairwise(answered):
         messages = next(prompt.messages for prompt in prompts if prompt.turn == following)
         assert ("assistant", heard[turn]) in messages
 

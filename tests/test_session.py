@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -202,7 +203,7 @@ def path_of(session: Session, heard: Heard, since: int) -> list[tuple[str, str, 
     steps = session.trace.path(heard.cause_id, by=heard.source, audible_at=heard.first_audible_at, since=since)
     assert steps[0].start == since
     assert steps[-1].end == heard.first_audible_at
-    assert all(a.end == b.start for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a.end == b.start for a, b in itertools.pairwise(steps))
     return [(step.kind, step.where, round(step.ms)) for step in steps if step.end > step.start]
 
 

@@ -75,6 +75,8 @@ class Mouth(Node):
     ready_ms: int = 100
     answer_ms: int = 2000
     answer: str = "one two three four five six seven eight nine ten"
+    failing: int = 0
+    """So many answers fail before the first sound."""
 
     async def open(self) -> None:
         self._prompts: list[Prompt] = []
@@ -94,6 +96,10 @@ class Mouth(Node):
                 await asyncio.sleep(0.005)
                 continue
             prompt = self._prompts.pop(0)
+            if self.failing:
+                self.failing -= 1
+                yield Heard(final=True, reason="error", detail="no voice", cause=prompt)
+                continue
             played, began = 0, 0
             while played < self.answer_ms and turn.number == prompt.turn:
                 await asyncio.sleep(0.01)
@@ -278,6 +284,12 @@ def test_speech_before_the_first_sound_takes_the_turn_back_and_keeps_the_questio
 
     assert done.asked() == ["what is twelve", "what is twelve times seven"]
     assert done.history[0] == ("user", "what is twelve times seven")
+
+
+def test_an_answer_that_failed_is_not_asked_for_again_until_the_user_speaks_and_then_with_both_questions() -> None:
+    done = talk(Dialogue(), *QUESTION, Says("are you there", 640), Waits(4000), failing=1)
+
+    assert done.asked() == ["what time is it", "what time is it are you there"]
 
 
 def test_a_greeting_is_said_first() -> None:
