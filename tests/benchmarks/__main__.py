@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tests.benchmarks.figures import Figure
 
-GROUPS = ("hops", "voice_activity", "startup")
+GROUPS = ("hops", "voice_activity", "startup", "virtual_time", "conversation")
 
 
 def measure(groups: list[str]) -> Iterator[Figure]:

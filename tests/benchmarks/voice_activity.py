@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from flowgraph.units import MS, SECOND
-from nodes.vad import Vad, _model_file
+from nodes.vad import ONNX_16_KHZ, ONNX_ANY, Vad, _model_file
 from nodes.vocabulary import Audio
 from tests.benchmarks.figures import Figure, median
 
@@ -35,7 +35,9 @@ def bare_ms(windows: list[Audio]) -> float:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = ort.InferenceSession(str(_model_file("silero_vad.onnx")), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        str(_model_file(*ONNX_16_KHZ, ONNX_ANY)), options, providers=["CPUExecutionProvider"]
+    )
     context, state, rate = np.zeros(64, np.float32), np.zeros((2, 1, 128), np.float32), np.array(16_000)
     took = []
     for frame in windows:

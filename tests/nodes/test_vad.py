@@ -15,6 +15,7 @@ import graphs
 from flowgraph.errors import FlowError, NodeFailed
 from flowgraph.testing import run_node
 from flowgraph.units import MS, SECOND
+from nodes import vad
 from nodes.sound.conversation import Conversation, load_conversation
 from nodes.vad import Vad, _model_file
 from nodes.vocabulary import Audio, SpeechStarted, Voice
@@ -205,14 +206,25 @@ def test_the_times_behind_a_gap_are_those_of_the_sound() -> None:
 # -- the model ---------------------------------------------------------------------------------------------------------
 
 
-def test_torch_and_onnx_agree_within_a_hundredth() -> None:
-    samples = np.concatenate([utterance(0), utterance(2)])
+@pytest.mark.parametrize("rate_hz", [16_000, 8_000])
+def test_torch_and_onnx_agree_within_a_hundredth(rate_hz: int) -> None:
+    import soxr
 
-    _, onnx = judged(samples)
-    _, torch = judged(samples, runtime="torch")
+    samples = soxr.resample(np.concatenate([utterance(0), utterance(2)]), 16_000, rate_hz)
+
+    _, onnx = heard(blocks(samples, rate_hz=rate_hz))
+    _, torch = heard(blocks(samples, rate_hz=rate_hz), runtime="torch")
 
     assert [v.probability for v in torch] == pytest.approx([v.probability for v in onnx], abs=0.01)
     assert max(v.probability for v in onnx) > 0.9
+
+
+def test_both_onnx_files_of_the_wheel_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, small = judged(utterance(0))
+    monkeypatch.setattr(vad, "ONNX_16_KHZ", ())
+    _, whole = judged(utterance(0))
+
+    assert [v.probability for v in small] == pytest.approx([v.probability for v in whole], abs=0.001)
 
 
 def test_8_khz_is_understood_too() -> None:
