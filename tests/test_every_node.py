@@ -101,12 +101,12 @@ def test_its_example_is_a_graph_that_the_checks_understand(name: str, cls: type[
     services = [f"  {cls.model_fields[option].default}: {{url: embedded}}" for option in service_options(cls)]
     text = "\n".join(["services:", *services] if services else [])
     text += "\n" + "\n".join(["nodes:", "  it:", f"    type: {name}", *options, "edges: []", ""])
-    try:
+    with pytest.raises(GraphError) as caught:
         Graph.from_text(text)
-    except GraphError as error:
-        # It has no neighbours, and that is all that is wrong with it.
-        assert all("it." not in problem.message for problem in error.problems), str(error)
-        assert len(error.problems) <= 2, str(error)
+
+    # It has no neighbours, and that is all that is wrong with it.
+    assert all("it." not in problem.message for problem in caught.value.problems), str(caught.value)
+    assert len(caught.value.problems) <= 2, str(caught.value)
 
 
 @each_type
