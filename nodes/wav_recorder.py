@@ -21,6 +21,8 @@ from nodes.vocabulary import Audio, Heard, Recording, SpeechStarted, Transcript,
 
 LATE_NS = SECOND
 """A VAD tells of speech at most so long after it began."""
+LOST_NS = 120 * SECOND
+"""When for so long nothing of an answer was heard, none will come: a node on the way has failed, and was told to go on."""
 
 
 class WavRecorder(Node):
@@ -44,7 +46,8 @@ class WavRecorder(Node):
         """While nobody speaks, the last second or so; then all of the utterance."""
         self._onset_at = 0
         self._recording = False
-        self._deaf = False
+        self._deaf_since = 0
+        """0 = it listens."""
         self._since = 0
         """What was captured before isn't listened to."""
         self._folder = None if self.memory else Folder(self.folder)
@@ -55,30 +58,35 @@ class WavRecorder(Node):
 
     async def process(self, frame: Audio | SpeechStarted | Voice | Heard | Transcript) -> AsyncIterator[Recording]:
         match frame:
-            case Audio() if not self._deaf and frame.at >= self._since:
+            case Audio() if not self._deaf_since and frame.at >= self._since:
                 self._sound.append(frame)
                 if not self._recording:
                     self._forget_before(frame.at - LATE_NS - self.preroll)
             case SpeechStarted():
                 self._onset_at = frame.at
-            case Voice(speaking=True) if not (self._deaf or self._recording):
+            case Voice() if self._deaf_since:
+                if frame.at - self._deaf_since > LOST_NS:
+                    self._listen()
+            case Voice(speaking=True) if not self._recording:
                 self._recording = True
                 self._forget_before(self._onset_at - self.preroll)
             case Voice(speaking=False) if self._recording and frame.silence_ms * MS >= self.end_silence:
                 sound = list(self._sound)
-                self._listen(to_nothing=True)
+                self._listen(deaf_since=frame.at)
                 if sound:
                     yield await self._recorded(sound, frame)
+            case Heard(final=False):
+                self._listen(deaf_since=frame.at)
             case Heard():
-                self._listen(since=frame.played_until, to_nothing=not frame.final)
+                self._listen(since=frame.played_until)
             case Transcript(final=True) if not frame.text.strip() or Heard not in self.ctx.fed:
                 self._listen()
 
-    def _listen(self, *, since: int = 0, to_nothing: bool = False) -> None:
-        """Begin anew: with sound captured from `since` on, or be deaf."""
+    def _listen(self, *, since: int = 0, deaf_since: int = 0) -> None:
+        """Begin anew: with sound captured from `since` on; or be deaf, where somebody will tell when that is over."""
         self._sound.clear()
         self._recording = False
-        self._deaf = to_nothing and not self.ctx.fed.isdisjoint((Heard, Transcript))
+        self._deaf_since = 0 if self.ctx.fed.isdisjoint((Heard, Transcript)) else deaf_since
         self._since = max(self._since, since)
 
     def _forget_before(self, at: int) -> None:

@@ -145,6 +145,17 @@ def test_it_listens_again_at_once_when_nothing_was_understood() -> None:
     assert [np.count_nonzero(samples_of(one) > 0.4) // 16 for one in recordings] == [320, 960]
 
 
+def test_an_answer_that_never_comes_is_not_waited_for_for_ever() -> None:
+    user = User()
+    first = [*user.speaks(320), *user.silent(1600)]
+    meanwhile = [*user.silent(110_000), *user.speaks(320), *user.silent(1600)]
+    afterwards = [*user.silent(10_000), *user.speaks(960), *user.silent(1600)]
+
+    recordings = recorded(in_memory(), [*first, *meanwhile, *afterwards])
+
+    assert [np.count_nonzero(samples_of(one) > 0.4) // 16 for one in recordings] == [320, 960]
+
+
 def test_nothing_from_before_the_answers_end_is_recorded() -> None:
     user = User()
     first = [*user.speaks(640), *user.silent(1600)]
