@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Iterable
-from itertools import pairwise
 
 import networkx as nx
 
@@ -12,7 +13,7 @@ from flowgraph.draft import Draft
 from flowgraph.frame import End
 from flowgraph.node import Node, ports
 from flowgraph.specs import Edge
-from flowgraph.units import format_duration
+from flowgraph.units import MS, format_duration
 
 
 def check(draft: Draft) -> str | None:
@@ -25,7 +26,7 @@ def check(draft: Draft) -> str | None:
         _speculation(draft, owner)
         _interruptible(draft, owner)
         _ends(draft, owner)
-    _typical(draft)
+    _typical(draft, owner)
     return owner
 
 
@@ -234,17 +235,52 @@ def _ends(draft: Draft, owner: str) -> None:
             )
 
 
-def _typical(draft: Draft) -> None:
-    """The slowest way through the graph, by what the nodes typically add, against the budget."""
+def _typical(draft: Draft, owner: str | None) -> None:
+    """When the first sound is typically heard, against the budget.
+
+    The owner decides while its inputs are on their way, so the later of the two counts. What is held waits for that decision:
+    where the owner speculates, what the answer takes is hidden behind it.
+    """
     forward = _digraph(draft.nodes, (edge for edge in draft.edges if not edge.feedback))
-    if not nx.is_directed_acyclic_graph(forward):
+    if not nx.is_directed_acyclic_graph(forward) or len(draft.instances) < len(draft.nodes):
         return
-    for source, target in forward.edges:
-        forward.edges[source, target]["ms"] = draft.nodes[target].cls.typical_ms
-    path = nx.dag_longest_path(forward, weight="ms", default_weight=0)
-    total = sum(forward.edges[pair]["ms"] for pair in pairwise(path))
+    decided = _Typical()
+    done: dict[str, _Typical] = {}
+    for name in nx.topological_sort(forward):
+        node = draft.instances[name]
+        into = (edge for edge in draft.edges if edge.target == name and not edge.feedback)
+        ways = (_later(done[edge.source], decided) if edge.hold else done[edge.source] for edge in into)
+        came = functools.reduce(_later, ways, _Typical())
+        if name == owner:
+            decided = _later(came, _Typical().and_then(name, node.typical_ns()))
+            done[name] = came.and_then(name, node.candidate_ns()) if node.speculates() else decided
+        else:
+            done[name] = came.and_then(name, node.typical_ns())
+    slowest = functools.reduce(_later, done.values(), _Typical())
     for name, limit in draft.budget.items():
-        if total * 1_000_000 > limit:
-            slow = [node for node in path if draft.nodes[node].cls.typical_ms]
-            parts = " + ".join(f"{node} {draft.nodes[node].cls.typical_ms:g}" for node in slow)
-            draft.warn(("budget", name), f"budget.{name}: {format_duration(limit)}, but {parts} ms is typical")
+        if slowest.ns > limit:
+            draft.warn(("budget", name), f"budget.{name}: {format_duration(limit)}, but {slowest} is typical")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Typical:
+    """What happens one after the other until something is there."""
+
+    parts: tuple[tuple[str, int], ...] = ()
+    """(node, nanoseconds)."""
+
+    @property
+    def ns(self) -> int:
+        return sum(ns for _, ns in self.parts)
+
+    def and_then(self, name: str, ns: int) -> _Typical:
+        return _Typical((*self.parts, (name, ns))) if ns else self
+
+    def __str__(self) -> str:
+        """`dialogue 400 + llm 200 = 600 ms`."""
+        total = f" = {self.ns / MS:g}" if len(self.parts) > 1 else ""
+        return " + ".join(f"{name} {ns / MS:g}" for name, ns in self.parts) + f"{total} ms"
+
+
+def _later(one: _Typical, other: _Typical) -> _Typical:
+    return other if other.ns > one.ns else one

@@ -184,7 +184,8 @@ class Draft:
         try:
             node = spec.make()
             problems = list(node.problems())
-            node.speculates()
+            for ask in (node.speculates, node.typical_ns, node.candidate_ns):
+                ask()
         except Exception as error:
             self.report(
                 spot,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from flowgraph.frame import Frame
+from flowgraph.units import MS
 
 if TYPE_CHECKING:
     from flowgraph.context import Context
@@ -83,6 +84,14 @@ class Node(BaseModel):
     def speculates(self) -> bool:
         """For an owner: may a Plan leave it before the commit?"""
         return False
+
+    def typical_ns(self) -> int:
+        """`typical_ms`, where it depends on the options. An owner's: how long it takes to see that the user has finished."""
+        return round(self.typical_ms * MS)
+
+    def candidate_ns(self) -> int:
+        """For an owner that speculates: so long after the user's last word a Plan may leave it."""
+        return 0
 
     def problems(self) -> Iterator[str]:
         """What only the node can see is wrong with its options, before anything starts. One sentence each."""

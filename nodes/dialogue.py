@@ -92,6 +92,12 @@ class Dialogue(Node):
     def speculates(self) -> bool:
         return self.speculate_after != "off" and self.end == "silence"
 
+    def typical_ns(self) -> int:
+        return self.end_silence if self.end == "silence" else 0
+
+    def candidate_ns(self) -> int:
+        return self.speculate_after if isinstance(self.speculate_after, int) else 0
+
     def problems(self) -> Iterator[str]:
         if isinstance(self.speculate_after, int) and self.speculate_after > self.end_silence:
             yield "speculate_after is longer than end_silence: nothing would be prepared ahead; make it shorter, or `off`"

@@ -30,6 +30,7 @@ class KokoroTts(Node):
     """Speaks sentences through a Kokoro server (Kokoro-FastAPI, or any with OpenAI's `/v1/audio/speech`), streamed."""
 
     server = "nodes.servers.tts"
+    typical_ms = 150.0
 
     service: ServiceName = Field("tts", description="The TTS server, from `services`.")
     voice: str = Field("af_heart", description="The voice, or a mix such as `af_bella(2)+af_sky(1)`.")

@@ -15,6 +15,7 @@ class LlmStream(Node):
     """Streams the answer of an OpenAI-compatible LLM server (Ollama, llama.cpp, vLLM, LM Studio, OpenRouter, …)."""
 
     server = "nodes.servers.llm"
+    typical_ms = 200.0
 
     service: ServiceName = Field("llm", description="The LLM server, from `services`.")
     model: str = Field("demo", description="The model's name on that server.")

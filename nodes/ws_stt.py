@@ -47,6 +47,7 @@ class WsStt(Node):
     """Streams sound to a recogniser; says partial transcripts while somebody speaks and a final one on the first silence."""
 
     server = "nodes.servers.stt"
+    typical_ms = 100.0
 
     service: ServiceName = Field("stt", description="The recogniser, from `services`.")
     protocol: Literal["deepgram"] = Field("deepgram", description="What the recogniser speaks.")
