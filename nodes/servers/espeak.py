@@ -16,16 +16,8 @@ from nodes.servers.speech import RATE_HZ, Piece
 from nodes.servers.voices import DEFAULT, ENGLISH, Voice
 
 SYNCHRONOUS = 2
-BUFFER_MS = 30
-"""Sound in one callback: the first bytes leave after so much of it."""
-DO_NOT_EXIT = 0x8000
-UTF8, END_PAUSE = 1, 0x1000
-SPEED, PITCH, RANGE, WORD_GAP = 1, 3, 4, 7
-LIST_TERMINATED, WORD = 0, 1
-SLOWEST_WPM, FASTEST_WPM = 80, 450
-NORMAL_WPM = 175
-SPOKEN = {"en-gb": "en"}
-"""Languages that espeak calls otherwise."""
+OWN_BUFFER = 0
+"""espeak's own choice, 60 ms of sound a callback; this library takes no other."""
 
 
 class _Identity(ctypes.Union):
@@ -72,7 +64,7 @@ class Espeak:
             data = str(espeakng_loader.get_data_path())
         except (OSError, RuntimeError) as error:
             raise ServingError(f"espeak-ng cannot be loaded: {error}", "reinstall espeakng-loader") from error
-        self.rate_hz = int(self._library.espeak_Initialize(SYNCHRONOUS, BUFFER_MS, data.encode(), DO_NOT_EXIT))
+        self.rate_hz = int(self._library.espeak_Initialize(SYNCHRONOUS, OWN_BUFFER, data.encode(), DO_NOT_EXIT))
         if self.rate_hz <= 0:
             raise ServingError(f"espeak-ng does not find its data in {data}", "reinstall espeakng-loader")
         self._callback = _CALLBACK(self._on_sound)  # ctypes keeps no reference: this one must live as long as we

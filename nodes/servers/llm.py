@@ -244,10 +244,10 @@ def _no_key() -> web.Response:
 
 
 def _milliseconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 60_000:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 60000 ms")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 <= (value := float(text)) <= 60_000:
+            return value
+    raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 60000")
 
 
 def _from_arguments(options: argparse.Namespace) -> web.Application:

@@ -52,10 +52,9 @@ def arguments(module: str, summary: str, port: int) -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{port} is not a TCP port (0 to 65535)")
-    return port
+    if not text.isascii() or not text.isdigit() or not int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a TCP port (0 to 65535)")
+    return int(text)
 
 
 def serve(parser: argparse.ArgumentParser, app: Callable[[argparse.Namespace], web.Application]) -> None:

@@ -40,6 +40,8 @@ MODELS = ("kokoro", "tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 FFMPEG = {
     "mp3": ["-f", "mp3"], "opus": ["-c:a", "libopus", "-f", "ogg"], "aac": ["-f", "adts"], "flac": ["-f", "flac"],
 }  # fmt: skip
+WARM_UP = "Ready."
+"""Spoken to nobody at the start: what is loaded late is loaded then."""
 FORMATS = ("pcm", "wav", *FFMPEG)
 CONTENT_TYPES = {"mp3": "audio/mpeg"}
 
@@ -220,7 +222,7 @@ def app(engine: Engine | None = None, *, key: str = "") -> web.Application:
     async def warm_up(_: web.Application) -> None:
         voices = synthesis.engine.voices
         voice = Voice.parse(DEFAULT if DEFAULT in voices else voices[0], voices)
-        order = Order("Ready.", voice, LANGUAGES["a"], "pcm", 1.0, 1.0, stream=False)
+        order = Order(WARM_UP, voice, LANGUAGES["a"], "pcm", 1.0, 1.0, stream=False)
         async for _piece in synthesis.sound(order):
             pass
 
