@@ -18,6 +18,14 @@ from nodes.servers.voices import DEFAULT, ENGLISH, Voice
 SYNCHRONOUS = 2
 OWN_BUFFER = 0
 """espeak's own choice, 60 ms of sound a callback; this library takes no other."""
+DO_NOT_EXIT = 0x8000
+UTF8, END_PAUSE = 1, 0x1000
+SPEED, PITCH, RANGE, WORD_GAP = 1, 3, 4, 7
+LIST_TERMINATED, WORD = 0, 1
+SLOWEST_WPM, FASTEST_WPM = 80, 450
+NORMAL_WPM = 175
+SPOKEN = {"en-gb": "en"}
+"""Languages that espeak calls otherwise."""
 
 
 class _Identity(ctypes.Union):
