@@ -6,12 +6,17 @@ with an event missing yields `Incomplete`, never a guess.
 
 At an edge the path follows the put; at a held edge it follows whichever came last, the put or the commit, and then the frame
 that the owner was processing when it committed.
+
+The file has a line for each event. Facts that stream in (captured sound, voice probabilities) are counted by edge and second
+instead; one of them gets lines of its own from when it is cited: as a cause, or as what the owner decided by. Its `puts` and
+`takes` say where it had been until then.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from flowgraph.errors import FlowError
 from flowgraph.frame import Frame
-from flowgraph.node import service_options
+from flowgraph.node import ports, service_options
 from flowgraph.taps import ADVANCE, BULK, COMMIT, DROP, FULL, GAIN, HELD, KINDS, NOTE, PUT, STALE, STAMP, TAKE, WIRE
 from flowgraph.units import MS, SECOND
 
@@ -70,6 +75,8 @@ class Record:
     puts: dict[int, int] = dataclasses.field(default_factory=dict)
     """Edge index → when."""
     takes: dict[int, int] = dataclasses.field(default_factory=dict)
+    written: bool = False
+    """It has lines of its own in the file."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,7 +126,7 @@ class Trace:
         self._by_attempt: dict[int, list[int]] = {}
         self._seconds: Counter[tuple[int, int, int]] = Counter()
         self._file = self._open(path)
-        self._write({"event": "graph", "name": graph.name, "nodes": self.nodes, "edges": self.labels})
+        self._write_graph(graph)
         self._services = {name: _service_of(spec) for name, spec in graph.nodes.items()}
 
     @property
@@ -159,12 +166,15 @@ class Trace:
             self.records[frame.id] = record
             self._keep(frame.turn, frame.id)
             if self._file is not None:
-                self._write_frame(at, node, frame)
+                self._write_frame(frame.id, record)
         elif kind == BULK:
             _, _, node, frame_id, cause, turn, cls, frame_at, end_at = event
-            self.records[frame_id] = Record(cls.__name__, self.nodes[node], cause, turn, frame_at, end_at, at)
+            record = Record(cls.__name__, self.nodes[node], cause, turn, frame_at, end_at, at)
+            self.records[frame_id] = record
             if cls.is_plan:
                 self._keep(turn, frame_id)
+                if self._file is not None:
+                    self._write_frame(frame_id, record)
             else:
                 self._bulk.append((at, frame_id))
         elif kind in (PUT, TAKE, HELD, FULL, STALE, DROP):
@@ -178,19 +188,22 @@ class Trace:
                 elif kind == TAKE:
                     found.takes[edge] = at
             if self._file is not None:
-                if found is not None and found.frame is not None:
+                if found is not None and found.written:
                     self._write({"event": KINDS[kind], "at": at, "edge": self.labels[edge], "frame": frame_id})
                 else:
                     self._seconds[(at - self._started) // SECOND, edge, kind] += 1
                     self._write_seconds(at)
         elif kind == COMMIT:
             self.commits[event[2]] = (at, event[3])
+            self._cite(event[3])
             self._write({"event": "commit", "at": at, "attempt": event[2], "by": event[3]})
         elif kind == ADVANCE:
             self.advances.append((at, event[2], event[3]))
+            self._cite(event[3])
             self._write({"event": "advance", "at": at, "attempt": event[2], "by": event[3]})
         elif kind == GAIN:
             self.gains.append((at, event[2], event[3]))
+            self._cite(event[3])
             self._write({"event": "gain", "at": at, "gain": event[2], "by": event[3]})
         elif kind == WIRE:
             self.wires.append((at, event[2], event[3]))
@@ -330,18 +343,51 @@ class Trace:
         if self._file is not None:
             self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
 
-    def _write_frame(self, at: int, node: str, frame: Frame) -> None:
-        stamps = {"frame": frame.id, "cause": frame.cause_id, "turn": frame.turn, "frame_at": frame.at}
+    def _write_graph(self, graph: Graph) -> None:
+        """The first line: what the rest refers to, and the time of day at a time of the clock."""
         self._write(
             {
-                "event": "frame",
-                "at": at,
-                "node": node,
-                "type": type(frame).__name__,
-                **stamps,
-                "fields": dict(frame.fields()),
+                "event": "graph",
+                "name": graph.name,
+                "at": self._started,
+                "unix_ns": time.time_ns(),
+                "nodes": self.nodes,
+                "edges": self.labels,
+                "owner": graph.owner,
+                "held": [edge.label for edge in self.edges if edge.hold],
+                "yields": {
+                    name: [kind.__name__ for kind in ports(spec.cls).outputs] for name, spec in graph.nodes.items()
+                },
+                "services": {name: service for name, spec in graph.nodes.items() if (service := _service_of(spec))},
             }
         )
+
+    def _write_frame(self, frame_id: int, record: Record) -> None:
+        self._cite(record.cause)
+        record.written = True
+        line: dict[str, Any] = {
+            "event": "frame",
+            "at": record.made_at,
+            "node": record.source,
+            "type": record.type,
+            "frame": frame_id,
+            "cause": record.cause,
+            "turn": record.turn,
+            "frame_at": record.at,
+        }
+        if record.frame is not None:
+            line["fields"] = dict(record.frame.fields())
+        if record.puts:
+            line["puts"] = {self.labels[edge]: at for edge, at in record.puts.items()}
+            line["takes"] = {self.labels[edge]: at for edge, at in record.takes.items()}
+        self._write(line)
+
+    def _cite(self, frame_id: int) -> None:
+        """A frame that is only counted otherwise turns out to be of interest."""
+        if self._file is not None:
+            record = self.records.get(frame_id)
+            if record is not None and not record.written:
+                self._write_frame(frame_id, record)
 
     def _write_seconds(self, at: int) -> None:
         second = (at - self._started) // SECOND
