@@ -43,15 +43,20 @@ def phases(steps: Iterable[Step], graph: Graph) -> dict[str, int]:
 
 def phase(step: Step, graph: Graph) -> str:
     """The phase of a step. Deciding that the user has finished is part of the end of speech."""
+    spec = graph.nodes.get(step.where)
+    yields = [kind.__name__ for kind in ports(spec.cls).outputs] if spec is not None else []
+    return phase_of(step, owner=graph.owner, yields=yields)
+
+
+def phase_of(step: Step, *, owner: str | None, yields: Iterable[str]) -> str:
+    """The same from what is left of a graph in a file. `yields`: names of the frame types that the step's node yields."""
     match step.kind:
         case "speech end" | "capture":
             return END_OF_SPEECH
         case "working":
-            if step.where == graph.owner:
+            if step.where == owner:
                 return END_OF_SPEECH
-            spec = graph.nodes[step.where]
-            named = (_MAKERS[kind.__name__] for kind in ports(spec.cls).outputs if kind.__name__ in _MAKERS)
-            return next(named, step.where)
+            return next((_MAKERS[kind] for kind in yields if kind in _MAKERS), step.where)
         case kind:
             return kind
 
