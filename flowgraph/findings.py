@@ -42,27 +42,26 @@ def titled(comparison: Comparison, graph: str) -> str:
     return f"{letter(comparison, graph)} {graph}"
 
 
-def headline(comparison: Comparison) -> Iterator[str]:
-    """What came out, in a sentence for each graph against the first."""
-    first = comparison.graphs[0]
-    for graph in comparison.graphs[1:]:
-        found = comparison.difference(first, graph)
-        one, other = titled(comparison, first), titled(comparison, graph)
-        if found is None:
-            yield f"{one} and {other}: no turn was answered by both"
-        elif found.contains_zero:
-            yield f"{one} and {other} can't be told apart: the difference is {_saved(found)}"
-        else:
-            which = "sooner" if found.median > 0 else "later"
-            median, low, high = (abs(found.median), *sorted((abs(found.low), abs(found.high))))
-            yield (
-                f"{other} is heard {median:.0f} ms {which} than {one} (95 % interval {low:.0f} … {high:.0f}), "
-                f"and sooner in {found.won} of {found.pairs} turns"
-            )
-
-
-def _saved(found: Difference) -> str:
-    return f"{signed(found.median)} ms (95 % interval {signed(found.low)} … {signed(found.high)})"
+def headline(comparison: Comparison) -> str:
+    """What came out, in a sentence: the last graph against the first."""
+    first, last = comparison.graphs[0], comparison.graphs[-1]
+    one, other = titled(comparison, first), titled(comparison, last)
+    found = comparison.difference(first, last)
+    if first == last:
+        return f"Only {one} has a finished run."
+    if found is None:
+        return f"{one} and {other}: no turn was answered by both."
+    if found.contains_zero:
+        return (
+            f"{one} and {other} can't be told apart: the difference is {signed(found.median)} ms "
+            f"(95 % interval {signed(found.low)} … {signed(found.high)})."
+        )
+    which = "sooner" if found.median > 0 else "later"
+    median, low, high = (abs(found.median), *sorted((abs(found.low), abs(found.high))))
+    return (
+        f"{other} is heard {median:.0f} ms {which} than {one} (95 % interval {low:.0f} … {high:.0f}), "
+        f"sooner in {found.won} of {found.pairs} turns."
+    )
 
 
 def overview(comparison: Comparison) -> Grid:

@@ -258,8 +258,7 @@ def _show(console: Console, comparison: Comparison, about: dict[str, Any]) -> No
     for name, verdict in findings.budgets(comparison):
         style = "green" if verdict.kept else "red"
         console.print(Text.assemble(f"budget of {name}: ", (findings.verdict_text(verdict), style)), soft_wrap=True)
-    for sentence in findings.headline(comparison):
-        console.print(Text(sentence, style="bold"))
+    console.print(Text(findings.headline(comparison), style="bold"))
     facts = [about[name] for name in ("processor", "load", "network", "services", "runs")]
     console.print(Text(" · ".join(facts), style="dim"))
 

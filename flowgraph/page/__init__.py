@@ -88,7 +88,7 @@ def rendered(comparison: Comparison, graphs: Mapping[str, Graph], about: Mapping
         vega=_script(vl_convert.javascript_bundle(_PUBLISHED)),
         plots=plots,
         phases=charts.phases(comparison),
-        headline=list(findings.headline(comparison)),
+        headline=findings.headline(comparison),
         ends=(first, last),
         summaries=[comparison.summary(graph) for graph in comparison.graphs],
         difference=comparison.difference(first, last) if first != last else None,
