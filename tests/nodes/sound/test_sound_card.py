@@ -1,0 +1,196 @@
+"""Real PortAudio streams, in front of a card whose microphone and speaker are known (tests/sound_card.py)."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nodes.sound.levels import AUDIBLE_DBFS
+from nodes.sound.wav import WavTarget
+from tests.nodes.sound.scenarios import BEEPS, MOMENTS_MS
+from tests.sound_card import SoundCard
+
+pytestmark = pytest.mark.sound
+
+MS = 1_000_000
+SCENARIOS = Path(__file__).with_name("scenarios.py")
+ROOT = Path(__file__).parents[3]
+LOUD = 10 ** (AUDIBLE_DBFS / 20)
+QUANTUM_MS = 512 / 48
+"""PipeWire's block, for streams that ask for 10 ms."""
+FADE_MS = 5
+TOLERANCE_MS = 8
+"""Of the times that the two directions of the card state."""
+
+
+def play(card: SoundCard, scenario: str, folder: Path) -> dict[str, Any]:
+    """Run a scenario; what it knows."""
+    environment = {**card.environment, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(SCENARIOS), scenario, str(folder)]
+    done = subprocess.run(command, env=environment, timeout=50, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    known: dict[str, Any] = json.loads(done.stdout)
+    return known
+
+
+def captured(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """What the microphone heard: samples at 16 kHz, and the time of each."""
+    with np.load(folder / "captured.npz") as data:
+        return data["samples"], data["at"]
+
+
+def loud_stretches(samples: np.ndarray, times: np.ndarray) -> list[tuple[int, int]]:
+    """(begin, end) of what is above −50 dBFS, in windows of 1 ms; silence of 20 ms separates."""
+    windows = samples[: len(samples) // 16 * 16].reshape(-1, 16)
+    loud = np.flatnonzero(np.sqrt(np.mean(windows**2, axis=1)) > LOUD)
+    groups = np.split(loud, np.flatnonzero(np.diff(loud) > 20) + 1)
+    return [(int(times[group[0] * 16]), int(times[group[-1] * 16 + 15])) for group in groups if len(group)]
+
+
+@contextmanager
+def monitored(card: SoundCard, path: Path) -> Iterator[None]:
+    """The microphone hears the speaker's monitor, and `parec` records it independently."""
+    card.pactl("set-default-source", "speaker.monitor")
+    command = [
+        "parec",
+        "--device=speaker.monitor",
+        "--latency-msec=50",
+        "--raw",
+        "--format=float32le",
+        "--rate=16000",
+        "--channels=1",
+    ]
+    with path.open("wb") as file:
+        recorder = subprocess.Popen(command, env=card.environment, stdout=file)
+        try:
+            yield
+        finally:
+            recorder.terminate()
+            recorder.wait(timeout=5)
+            card.pactl("set-default-source", "microphone")
+
+
+@pytest.fixture(scope="module")
+def answered(card: SoundCard, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    folder = tmp_path_factory.mktemp("answers")
+    with monitored(card, folder / "monitor.raw"):
+        return play(card, "answers", folder), folder
+
+
+@pytest.fixture(scope="module")
+def interrupted(card: SoundCard, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    folder = tmp_path_factory.mktemp("interruptions")
+    with monitored(card, folder / "monitor.raw"):
+        return play(card, "interruptions", folder), folder
+
+
+def test_the_card_is_found_as_the_default_device(card: SoundCard, tmp_path: Path) -> None:
+    known = play(card, "devices", tmp_path)
+
+    assert known["default"] == ["default", "default"]
+    assert known["addresses"][-1] == "null"
+    assert "pipewire" in known["addresses"]
+
+
+def test_what_is_said_in_the_room_reaches_the_graph(card: SoundCard, tmp_path: Path) -> None:
+    """A sweep, which matches itself in one place only."""
+    t = np.arange(16_000) / 16_000
+    sweep = (0.5 * np.sin(2 * np.pi * (200 + 1500 * t) * t)).astype(np.float32)
+    question = WavTarget(tmp_path / "question.wav", 16_000)
+    question.write(sweep)
+    question.save()
+
+    known = play(card, "capture", tmp_path)
+    samples, _ = captured(tmp_path)
+
+    # Circular, through the spectrum: 2.5 s hold the second of the sweep with room to spare.
+    match = np.fft.irfft(np.fft.rfft(samples) * np.conj(np.fft.rfft(sweep, len(samples))), len(samples))
+    place = int(np.argmax(np.abs(match)))
+    found = samples[place : place + len(sweep)]
+    assert np.corrcoef(found, sweep[: len(found)])[0, 1] > 0.95  # it isn't resampled on whole samples
+    assert (known["lost"], known["overflows"]) == (0, 0)
+    assert known["gaps_ms"] < 8, "a time settles in the first blocks"
+
+
+def test_microphone_and_speaker_on_one_card_share_one_stream(answered: tuple[dict[str, Any], Path]) -> None:
+    known, _ = answered
+
+    assert known["streams"] == 1
+    assert known["said"] == [], "no stand-in was needed"
+    assert known["rate_hz"] == 48_000
+
+
+def test_the_answers_are_on_the_speakers_monitor(answered: tuple[dict[str, Any], Path]) -> None:
+    known, folder = answered
+    recorded = np.fromfile(folder / "monitor.raw", np.float32)
+
+    beeps = loud_stretches(recorded, np.arange(len(recorded)) * 62_500)
+    lengths_ms = [(end - begin) / MS for begin, end in beeps]
+    assert lengths_ms == pytest.approx([100 + FADE_MS] * BEEPS, abs=30)  # the recorder may lose a block itself
+    assert [text for _, text, _, _, final, _ in known["heard"] if final] == [f"Beep {part}. " for part in range(BEEPS)]
+
+
+def test_the_first_audible_sample_is_told_within_30_ms_of_when_it_sounds(answered: tuple[dict[str, Any], Path]) -> None:
+    known, folder = answered
+    sounded = [begin for begin, _ in loud_stretches(*captured(folder))]
+    told = [audible_at for _, _, audible_at, _, final, _ in known["heard"] if final]
+
+    assert len(sounded) == len(told) == BEEPS
+    differences_ms = [(a - b) / MS for a, b in zip(sounded, told, strict=True)]
+    assert all(abs(difference) < 30 for difference in differences_ms), differences_ms
+    assert max(differences_ms) - min(differences_ms) < 10, f"it doesn't jitter: {differences_ms}"
+
+
+def test_after_an_interruption_nothing_is_heard_but_what_the_device_already_has(
+    interrupted: tuple[dict[str, Any], Path],
+) -> None:
+    known, folder = interrupted
+    sounded = loud_stretches(*captured(folder))
+    allowed_ms = QUANTUM_MS + known["output_latency_ms"] + FADE_MS + TOLERANCE_MS
+
+    assert len(sounded) == len(known["moments"]) == len(MOMENTS_MS)
+    for moment, (begin, end) in zip(known["moments"], sounded, strict=True):
+        assert begin < moment
+        assert (end - moment) / MS < allowed_ms
+
+
+def test_what_was_heard_of_an_interrupted_answer_is_what_sounded(interrupted: tuple[dict[str, Any], Path]) -> None:
+    known, folder = interrupted
+    sounded = loud_stretches(*captured(folder))
+    cuts = [(audible_at, until) for _, _, audible_at, until, _, cut in known["heard"] if cut]
+
+    assert len(cuts) == len(MOMENTS_MS)
+    for (audible_at, until), (begin, end) in zip(cuts, sounded, strict=True):
+        assert (until - audible_at) / MS == pytest.approx((end - begin) / MS, abs=FADE_MS + 5)
+
+
+def test_nothing_of_an_interrupted_answer_comes_later(interrupted: tuple[dict[str, Any], Path]) -> None:
+    _, folder = interrupted
+    recorded = np.fromfile(folder / "monitor.raw", np.float32)
+
+    stretches = loud_stretches(recorded, np.arange(len(recorded)) * 62_500)
+    assert len(stretches) == len(MOMENTS_MS), "the monitor, recorded by another program, holds no answer twice"
+    pauses_ms = [(b[0] - a[1]) / MS for a, b in itertools.pairwise(stretches)]
+    assert min(pauses_ms) > 150
+
+
+def test_in_continuous_integration_a_missing_card_is_a_failure(tmp_path: Path) -> None:
+    """These very tests, without the programs on the path."""
+    tests = f"{Path(__file__).relative_to(ROOT)}::test_the_card_is_found_as_the_default_device"
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", tests]
+    outcomes = {}
+    for ci in ("true", ""):
+        environment = {**os.environ, "PATH": str(tmp_path), "CI": ci}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        outcomes[ci] = (done.returncode, "apt-get install" in done.stdout)
+    assert outcomes == {"true": (1, True), "": (0, True)}
