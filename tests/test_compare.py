@@ -4,21 +4,8 @@ import random
 
 import pytest
 
-from flowgraph.compare import Answered, Comparison, RunResult, difference, word_errors
-
-
-def answered(utterance: int, latency_ms: float | None, **phases: float) -> Answered:
-    return Answered(
-        utterance, "what time is it", "what time is it", "noon", latency_ms, phases, failed=latency_ms is None
-    )
-
-
-def runs(graph: str, latencies: list[list[float | None]]) -> list[RunResult]:
-    """One list of latencies a repeat."""
-    return [
-        RunResult(graph, repeat, tuple(answered(i, ms) for i, ms in enumerate(row)), 1.0, 60.0)
-        for repeat, row in enumerate(latencies)
-    ]
+from flowgraph.compare import Comparison, RunResult, difference, word_errors
+from tests.results import answered, runs
 
 
 def noisy(rng: random.Random, base: float = 0.0) -> list[list[float | None]]:
@@ -100,3 +87,45 @@ def test_the_blame_of_all_phases_adds_up_to_the_mean_difference() -> None:
 )
 def test_word_errors_are_the_edit_distance_in_words(said: str, wrong: int) -> None:
     assert word_errors("what time is it", said) == (wrong, 4)
+
+
+def test_the_gains_of_a_row_of_graphs_add_up_and_each_is_held_against_the_one_before() -> None:
+    row = Comparison(
+        [*runs("a", [[900.0, 700.0]]), *runs("b", [[800.0, None]]), *runs("c", [[300.0, 100.0]])], order=["a", "b", "c"]
+    )
+
+    gains = row.gains()
+
+    assert [(gain.graph, gain.mean) for gain in gains] == [("a", 900.0), ("b", 800.0), ("c", 300.0)]
+    assert gains[0].before is None
+    assert [gain.before.mean for gain in gains if gain.before is not None] == [100.0, 500.0]
+
+
+def test_steps_are_blamed_by_name_with_the_largest_difference_first() -> None:
+    a = [RunResult("a", 0, (answered(0, 900.0, llm=500, tts=400),), 1, 1)]
+    b = [RunResult("b", 0, (answered(0, 500.0, llm=450, tts=50),), 1, 1)]
+
+    blamed = Comparison([*a, *b]).blame_steps("a", "b")
+
+    assert [(one.name, one.saved) for one in blamed] == [("working tts", 350.0), ("working llm", 50.0)]
+
+
+def test_a_budget_is_held_against_all_runs_and_says_what_broke_it() -> None:
+    run = RunResult("a", 0, (answered(0, 900.0, LLM=600, TTS=300), answered(1, 400.0, LLM=100, TTS=300)), 1, 1)
+
+    [broken, kept] = Comparison(
+        [run], budgets={"a": {"first_audio_p95": 700_000_000, "first_audio_p50": 700_000_000}}
+    ).verdicts("a")
+
+    assert (broken.kept, broken.phase, broken.phase_mean) == (False, "LLM", 600.0)
+    assert (kept.kept, kept.value) == (True, 650.0)
+
+
+def test_words_wrong_and_calls_wasted_are_counted_over_all_runs() -> None:
+    import dataclasses
+
+    turn = dataclasses.replace(answered(0, 500.0), said="what time it", withdrawn=2)
+    summary = Comparison([RunResult("a", repeat, (turn,), 1, 1) for repeat in range(2)]).summary("a")
+
+    assert (summary.word_errors, summary.words, summary.wasted) == (2, 8, 4)
+    assert summary.word_error_rate == 0.25
