@@ -228,7 +228,7 @@ def test_the_baseline_as_it_is_is_slower_than_the_optimized_graph_in_real_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
-    caller = questions(tmp_path, 1)
+    caller = questions(tmp_path, 2)
 
     slow, _ = converse(GRAPHS / "baseline.yaml", caller, run=asyncio.run)
     fast, _ = converse(GRAPHS / "optimized.yaml", caller, "speaker.device=null", run=asyncio.run)
