@@ -6,13 +6,13 @@ Milliseconds are rounded so that the parts that are shown add up to the total th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from flowgraph.phases import SHORT, ordered
+from flowgraph.phases import SHORT, ordered, percentile
 from flowgraph.units import MS, SECOND
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def summary(report: Report, width: int) -> Iterator[Table | Text]:
         yield Text("no turns: nobody spoke, or nothing was answered", style="dim")
         return
     if report.latencies:
-        yield _table(report, width)
+        yield turn_table(report.turns, width)
         yield Text()
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", no_wrap=True)
@@ -140,8 +140,10 @@ def summary(report: Report, width: int) -> Iterator[Table | Text]:
     yield grid
 
 
-def _table(report: Report, width: int) -> Table:
-    rows = [(turn, in_ms(turn.phases)) for turn in report.asked]
+def turn_table(turns: Sequence[TurnReport], width: int) -> Table:
+    """A line for each turn by phases, and p50 and p90, for a terminal `width` columns wide. At least one turn has a latency."""
+    asked = [turn for turn in turns if not turn.greeting]
+    rows = [(turn, in_ms(turn.phases)) for turn in asked]
     names = [name for name in ordered(n for _, row in rows for n in row) if any(row.get(name) for _, row in rows)]
     heads = [SHORT.get(name, name) for name in names]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
@@ -155,10 +157,11 @@ def _table(report: Report, width: int) -> Table:
         cells = [str(row.get(name) or "·") if row else "" for name in names]
         table.add_row(str(turn.number), Text(turn.said or turn.truth), total(turn).removesuffix(" ms") or "–", *cells)
     table.add_section()
-    percentiles = report.phase_percentiles(50, 90)
-    for index, percent in enumerate((50, 90)):
-        cells = [f"{percentiles[name][index] / MS:.0f}" for name in names]
-        table.add_row("", f"p{percent}", f"{(report.percentile(percent) or 0) / MS:.0f}", *cells, style="bold")
+    latencies = [turn.latency_ns for turn in asked if turn.latency_ns is not None]
+    parts = [turn.phases for turn in asked if turn.phases]
+    for percent in (50, 90):
+        cells = [f"{percentile([row.get(name, 0) for row in parts], percent) / MS:.0f}" for name in names]
+        table.add_row("", f"p{percent}", f"{percentile(latencies, percent) / MS:.0f}", *cells, style="bold")
     return table
 
 
