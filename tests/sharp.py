@@ -15,7 +15,7 @@ from flowgraph.units import MS, SECOND
 from nodes.vocabulary import Audio, Prompt, Speech
 
 RATE_HZ = 16_000
-LAST_VOICED = 17_600 - 8
+LAST_VOICED = 8_000 - 8
 """Half a millisecond before a block of the speaker begins."""
 
 
@@ -45,7 +45,7 @@ class Tone(Node):
     """Speaks at once."""
 
     def process(self, frame: Prompt) -> Iterator[Speech | End]:
-        tone = 0.3 * np.sin(np.arange(24_000) * 0.2, dtype=np.float32)
+        tone = 0.3 * np.sin(np.arange(6_000) * 0.2, dtype=np.float32)
         yield Speech(tone.astype(np.float32), 24_000, text="Tone.")
         yield End()
 

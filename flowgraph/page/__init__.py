@@ -6,6 +6,7 @@ which escape what they hold; the page's content security policy allows no reques
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 from collections.abc import Mapping
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NoReport", "require", "write"]
 
-_PUBLISHED = "window.vegaEmbed = vegaEmbed;"
 _NEEDED = {"jinja2": "jinja2", "vl_convert": "vl-convert-python"}
 
 
@@ -55,7 +55,6 @@ def write(path: Path, comparison: Comparison, graphs: Mapping[str, Graph], about
 
 def rendered(comparison: Comparison, graphs: Mapping[str, Graph], about: Mapping[str, Any]) -> str:
     """The page's text."""
-    import vl_convert
     from jinja2 import Environment, StrictUndefined
 
     from flowgraph.page import charts, clips, picture
@@ -85,7 +84,7 @@ def rendered(comparison: Comparison, graphs: Mapping[str, Graph], about: Mapping
         title=" · ".join(findings.titled(comparison, graph) for graph in comparison.graphs),
         style=_resource("page.css"),
         script=_script(_resource("page.js")),
-        vega=_script(vl_convert.javascript_bundle(_PUBLISHED)),
+        vega=_vega(),
         plots=plots,
         phases=charts.phases(comparison),
         headline=findings.headline(comparison),
@@ -107,6 +106,14 @@ def rendered(comparison: Comparison, graphs: Mapping[str, Graph], about: Mapping
         ],
         about=dict(about),
     )
+
+
+@functools.cache
+def _vega() -> str:
+    """The plot library. Putting it together takes seconds."""
+    import vl_convert
+
+    return _script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def _resource(name: str) -> str:
