@@ -345,6 +345,7 @@ class Trace:
 
     def _write_graph(self, graph: Graph) -> None:
         """The first line: what the rest refers to, and the time of day at a time of the clock."""
+        yields = {name: ports(spec.cls).outputs for name, spec in graph.nodes.items()}
         self._write(
             {
                 "event": "graph",
@@ -355,9 +356,8 @@ class Trace:
                 "edges": self.labels,
                 "owner": graph.owner,
                 "held": [edge.label for edge in self.edges if edge.hold],
-                "yields": {
-                    name: [kind.__name__ for kind in ports(spec.cls).outputs] for name, spec in graph.nodes.items()
-                },
+                "yields": {name: [kind.__name__ for kind in kinds] for name, kinds in yields.items()},
+                "plans": sorted({kind.__name__ for kinds in yields.values() for kind in kinds if kind.is_plan}),
                 "services": {name: service for name, spec in graph.nodes.items() if (service := _service_of(spec))},
             }
         )
