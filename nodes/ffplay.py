@@ -4,18 +4,19 @@
 2. When something was audible comes from ffplay's own clock and from the file: its first 10 ms above −50 dBFS. The file is decoded for
    that while it plays, not before.
 3. An interruption silences it at once. It can't be ducked: `turn.gain` means nothing to it.
+4. What was played is told to who records it: the file's sound, at the time at which ffplay's clock says that it was heard.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flowgraph import SECOND, Node
 from nodes.sound.spoken import Passage
-from nodes.vocabulary import End, Heard, SpeechFile
+from nodes.vocabulary import End, Heard, Played, SpeechFile
 
 if TYPE_CHECKING:
     from nodes.sound.player import Decoded, Player
@@ -38,6 +39,8 @@ class _Answer:
     decoded: Decoded | None = None
     began_at: int = 0
     audible_at: int = 0
+    told: int = 0
+    """Of this file: samples that were told as played."""
 
     def followed_by(self, speech: SpeechFile) -> _Answer:
         """The same answer, when another file goes on with it."""
@@ -49,11 +52,26 @@ class _Answer:
         text, samples, until = self.text, self.samples, 0
         if self.decoded is not None and self.player is not None:
             until = min(self.player.until or now, self.began_at + self.decoded.end_ns)
-            share = max(until - self.began_at - self.decoded.start_ns, 0) * self.decoded.rate_hz // SECOND
-            played = self.decoded.samples if self.player.completed else min(share, self.decoded.samples)
+            played = self._played(until)
             passage = Passage(self.speech.text, 0, 0, 0, self.decoded.rate_hz, self.decoded.samples, complete=True)
             text, samples = text + passage.heard(played), samples + played
         return Heard(text, samples, self.audible_at, until, cause=self.speech, at=now, **how)
+
+    def sounded(self, now: int) -> Iterator[Played]:
+        """What has been played since this was asked last."""
+        if self.decoded is None or self.player is None:
+            return
+        begin, self.told = self.told, self._played(min(self.player.until or now, now))
+        if self.told > begin:
+            at = self.began_at + self.decoded.start_ns + begin * SECOND // self.decoded.rate_hz
+            yield Played(self.decoded.sound[begin : self.told], self.decoded.rate_hz, at=at)
+
+    def _played(self, until: int) -> int:
+        """Samples of the file that had been played by then."""
+        assert self.decoded is not None
+        assert self.player is not None
+        share = max(until - self.began_at - self.decoded.start_ns, 0) * self.decoded.rate_hz // SECOND
+        return self.decoded.samples if self.player.completed else min(share, self.decoded.samples)
 
 
 class Ffplay(Node):
@@ -67,7 +85,7 @@ class Ffplay(Node):
         from nodes.sound.room import Room
 
         self._answer: _Answer | None = None
-        self._cut: asyncio.Queue[Heard | None] = asyncio.Queue()
+        self._cut: asyncio.Queue[Heard | Played | None] = asyncio.Queue()
         self._room = self.ctx.shared("room", lambda: Room(self.ctx.clock))
         installed("ffplay", "ffmpeg")
         self._silent = not await has_device()
@@ -79,7 +97,7 @@ class Ffplay(Node):
         if answer is not None and answer.player is not None:
             await answer.player.stop()
 
-    async def process(self, frame: SpeechFile | End) -> AsyncIterator[Heard]:
+    async def process(self, frame: SpeechFile | End) -> AsyncIterator[Heard | Played]:
         if isinstance(frame, End):
             yield self._ended(frame)
             return
@@ -101,12 +119,16 @@ class Ffplay(Node):
             yield answer.heard(now())
             while not await player.ended(NEWS_S):
                 yield answer.heard(now())
+                for sound in self._recorded(answer):
+                    yield sound
+            for sound in self._recorded(answer):
+                yield sound
         finally:
             await player.stop()
 
-    async def run(self) -> AsyncIterator[Heard]:
-        while (heard := await self._cut.get()) is not None:
-            yield heard
+    async def run(self) -> AsyncIterator[Heard | Played]:
+        while (told := await self._cut.get()) is not None:
+            yield told
 
     async def drain(self) -> None:
         self._cut.put_nowait(None)
@@ -116,7 +138,13 @@ class Ffplay(Node):
         if answer is not None:
             heard = answer.heard(self.ctx.clock.now(), final=True, cut=True)
             self._room.answer_ends(heard.at, cut=True)
+            for sound in self._recorded(answer):
+                self._cut.put_nowait(sound)
             self._cut.put_nowait(heard)
+
+    def _recorded(self, answer: _Answer) -> Iterator[Played]:
+        """What has been played since the last time, if anybody records it."""
+        return answer.sounded(self.ctx.clock.now()) if self.ctx.wants(Played) else iter(())
 
     def _ended(self, end: End) -> Heard:
         now = self.ctx.clock.now()

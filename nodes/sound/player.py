@@ -186,6 +186,7 @@ class Decoded:
         windows = AudibleWindows(rate_hz)
         windows.feed(samples)
         self.rate_hz = rate_hz
+        self.sound = samples
         self.samples = len(samples)
         self.start_ns = start_ns
         """Position of the first sample, as a player counts it: an MP3 begins a little after 0."""

@@ -27,7 +27,7 @@ from flowgraph.units import MS
 from nodes.ffplay import Ffplay
 from nodes.sound.player import decode
 from nodes.sound.room import Room
-from nodes.vocabulary import End, Heard, SpeechFile
+from nodes.vocabulary import End, Heard, Played, SpeechFile
 from tests.sound_card import NoSoundCard, sound_card
 
 RATE_HZ = 24_000
@@ -83,6 +83,7 @@ class Run:
 
     def __init__(self, *items: Any, feed: type[Feed] = Feed) -> None:
         self.heard: list[Heard] = []
+        self.played: list[Played] = []
         self.said: list[str] = []
         self.began_at = 0
         self.over_at = 0
@@ -95,6 +96,7 @@ class Run:
         nodes: dict[str, Node] = {"feed": feed, "speaker": Ffplay()}
         session = Session(graph_of(nodes, ("feed", "speaker")), nodes=dict(nodes), say=self.said.append)
         session.watch(Heard, self.heard.append)
+        session.watch(Played, self.played.append)
         session.watch(SpeechFile, lambda _: setattr(self, "began_at", session.clock.now()))
         try:
             async with session, asyncio.timeout(20):
@@ -159,6 +161,19 @@ def test_what_is_heard_is_told_while_it_plays() -> None:
     assert all(heard.played_until <= heard.at for heard in run.heard)
 
 
+def test_what_was_played_is_told_without_a_gap_and_at_the_time_at_which_it_was_heard() -> None:
+    run = Run(speech(wav(200, 700)), End())
+
+    sound = np.concatenate([played.samples for played in run.played])
+    assert len(run.played) > 1
+    assert len(sound) == run.last.samples
+    assert all(abs(one.end_at - other.at) < MS for one, other in itertools.pairwise(run.played))
+    audible = int(np.flatnonzero(np.abs(sound) > 0.1)[0])
+    assert run.played[0].at + audible * 1_000_000_000 // RATE_HZ == pytest.approx(
+        run.last.first_audible_at, abs=10 * MS
+    )
+
+
 def test_a_silent_file_is_never_audible() -> None:
     run = Run(speech(wav(300, 0)), End())
 
@@ -207,6 +222,7 @@ def test_an_interruption_silences_it_at_once_and_tells_what_was_heard() -> None:
     assert TEXT.startswith(cut.text)
     assert 0 < len(cut.text) < len(TEXT)
     assert 0 < cut.samples < 2 * RATE_HZ
+    assert sum(len(played.samples) for played in run.played) == pytest.approx(cut.samples, abs=RATE_HZ // 20)
     assert interrupted[-1] - 50 * MS < cut.played_until < interrupted[-1] + 200 * MS
     assert run.room.answer is not None
     assert run.room.answer.cut
