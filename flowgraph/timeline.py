@@ -144,6 +144,8 @@ class Timeline:
         self.owner: str | None = graph["owner"]
         self.held = frozenset(graph["held"])
         """The edges that wait for a commit."""
+        self.plans = frozenset(graph["plans"])
+        """Types of frames that belong to an attempt."""
         self.services: dict[str, str] = dict(graph["services"])
         """Node → the service that it uses."""
         self.frames: dict[int, Traced] = {}
@@ -172,7 +174,7 @@ class Timeline:
     def _of(cls, path: str | Path, lines: Iterator[tuple[int, str]]) -> Timeline:
         found: Timeline | None = None
         for number, line in lines:
-            if not line.endswith("\n"):
+            if found is not None and not line.endswith("\n"):
                 raise UnusableTrace(
                     f"{path}:{number}: the last line is cut short: the run was killed, or is still being written",
                     hint=f"without that line it can be read: head -n -1 {path} > whole.jsonl",
@@ -290,6 +292,16 @@ class Timeline:
         following = self._begins[index + 1] if index + 1 < len(self.turns) else self._last + 1
         answer = self.answer(turn)
         return Window(self._begins[index], max(following, answer.end + 1 if answer is not None else 0))
+
+    def made(self, node: str, turn: TurnReport) -> list[Traced]:
+        """What a node yielded in a turn's window, without what it still made for an earlier attempt."""
+        window = self.window(turn)
+        begun = [one.value for one in self.decisions if one.kind == "advance" and one.at in window]
+        return [
+            frame for frame in self.frames.values()
+            if frame.node == node and frame.made_at in window and not frame.cited
+            and not (begun and frame.type in self.plans and frame.turn < begun[0])
+        ]  # fmt: skip
 
     @cached_property
     def _begins(self) -> list[int]:

@@ -121,6 +121,8 @@ class Trace:
         self.tap = self._ring.append
         self._now = now
         self._started = now()
+        self.started_unix_ns = time.time_ns()
+        """The time of day at `started`, in nanoseconds since 1970: the one offset by which times are mapped."""
         self._bulk: deque[tuple[int, int]] = deque()
         self._attempts: deque[int] = deque()
         self._by_attempt: dict[int, list[int]] = {}
@@ -351,7 +353,7 @@ class Trace:
                 "event": "graph",
                 "name": graph.name,
                 "at": self._started,
-                "unix_ns": time.time_ns(),
+                "unix_ns": self.started_unix_ns,
                 "nodes": self.nodes,
                 "edges": self.labels,
                 "owner": graph.owner,

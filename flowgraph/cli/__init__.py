@@ -132,6 +132,27 @@ def compare(  # noqa: PLR0917
 
 
 @app.command()
+def trace(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="What `flow run --trace FILE.jsonl` wrote.")],
+    turn: Annotated[int | None, typer.Option(metavar="N", help="One turn on a time axis; 0 is the greeting.")] = None,
+    slowest: Annotated[bool, typer.Option("--slowest", help="The turn whose answer came latest.")] = False,
+    perfetto: Annotated[
+        Path | None, typer.Option(metavar="OUT.json", help="Write it for https://ui.perfetto.dev and chrome://tracing.")
+    ] = None,
+    otel: Annotated[
+        bool, typer.Option("--otel", help="Send it as OpenTelemetry spans, to where OTEL_EXPORTER_OTLP_ENDPOINT says.")
+    ] = False,
+) -> None:
+    """Look at a run that is over: its turns, or one of them with its critical path and what else happened.
+
+    Exit code: 0 fine; 1 writing or sending failed; 2 the file is no trace, or hasn't that turn.
+    """
+    from flowgraph.cli.tracing import Wishes, show_trace
+
+    show_trace(Wishes(file, turn=turn, slowest=slowest, perfetto=perfetto, otel=otel))
+
+
+@app.command()
 def check(
     graphs: Annotated[list[str], typer.Argument(metavar="GRAPH…", help="YAML files, or names of bundled graphs.")],
     settings: Settings = [],  # noqa: B006
