@@ -6,7 +6,8 @@
    Work on a Fact is never cancelled. A cancel whose frame has just ended is absorbed; a stop is never absorbed.
 3. Clean-up has 50 ms. Then the task that hangs in it is detached and reported, and a new one goes on with the inbox.
 4. `on_error`: `fail` ends the session; `skip` goes on with the next frame; `restart` makes a fresh node, with back-off, at most 3
-   times in 30 s. A Plan that failed takes the rest of its attempt with it: `End(error)` follows, and the owner gets a `Failure`.
+   times in 30 s. A Plan that failed takes the rest of its attempt with it: `End(error)` follows
+   (and `Heard(error)`, where the node is the one that tells what was heard), and the owner gets a `Failure`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from flowgraph.errors import FlowError, NodeFailed
-from flowgraph.frame import End, Failure, Frame
+from flowgraph.frame import End, Failure, Frame, Heard
 from flowgraph.lanes import Lanes
-from flowgraph.node import Node, parallel_of
+from flowgraph.node import Node, parallel_of, ports
 from flowgraph.taps import BULK, NOTE, STAMP, Tap
 from flowgraph.units import MS, SECOND
 
@@ -445,10 +446,7 @@ class Worker:
             attempt = frame.turn
             self._refused = max(self._refused, attempt)
             if attempt >= self._turn.number:
-                end = End(reason="error", detail=failure.message)
-                self._stamp(end, frame)
-                for channel in self._routes[End]:
-                    channel.put_at_once(end)
+                self._end_attempt(frame, failure.message)
         self._note(str(failure))
         self._say(str(failure))
         told = Failure(self.name, failure.message, attempt)
@@ -456,6 +454,14 @@ class Worker:
         self._tell_owner(told)
         if self._on_error == "restart":
             raise _Restart
+
+    def _end_attempt(self, frame: Frame, why: str) -> None:
+        """Say for the node that failed what it owes to the others: how the attempt ended, and that nothing more is heard of it."""
+        for last in (End(reason="error", detail=why), Heard(final=True, reason="error", detail=why)):
+            if type(last) in ports(type(self.node)).outputs:
+                self._stamp(last, frame)
+                for channel in self._routes[type(last)]:
+                    channel.put_at_once(last)
 
     def _failure(self, error: BaseException, frame: Frame | None) -> NodeFailed:
         if isinstance(error, NodeFailed):

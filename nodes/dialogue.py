@@ -311,7 +311,10 @@ class Dialogue(Node):
         if heard.turn == self._answering:
             for index in range(len(self._history) - 1, -1, -1):
                 if self._history[index][0] == "assistant":
-                    self._history[index] = ("assistant", heard.text)
+                    if (
+                        heard.text or heard.reason != "error"
+                    ):  # a player that failed can't tell any more what it had played
+                        self._history[index] = ("assistant", heard.text)
                     break
 
     # -- small things --------------------------------------------------------------------------------------------------

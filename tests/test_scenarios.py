@@ -68,7 +68,9 @@ def converse(
     graph: str = "graphs/optimized.yaml",
     during: Callable[[Session], Any] | None = None,
     path: Path = DEMO,
+    keep: bool = True,
 ) -> Run:
+    """`keep`: remember every frame."""
     if isinstance(conversation, Path):
         path = conversation
         conversation = load_conversation(conversation)
@@ -82,10 +84,11 @@ def converse(
     session = Session(Graph.load(graph, settings=given, environ={}), services=services_of(apps))
     report = Report(session)
     frames: list[Frame] = []
-    session.watch(Frame, frames.append)
+    if keep:
+        session.watch(Frame, frames.append)
 
     async def main() -> None:
-        async with session, asyncio.timeout(3000):
+        async with session, asyncio.timeout(10_000):
             watching = asyncio.ensure_future(during(session)) if during is not None else None
             try:
                 await session.finished()
@@ -94,7 +97,7 @@ def converse(
                 if watching is not None:
                     watching.cancel()
 
-    run_virtual(main())
+    run_virtual(main(), limit_s=10_000, real_limit_s=1700)
     return Run(session, report, frames, voice)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flowgraph.errors import NodeFailed
-from flowgraph.frame import End, Frame, frame
+from flowgraph.frame import End, Frame, Heard, frame
 from flowgraph.graph import Graph
 from flowgraph.node import Node
 from flowgraph.session import Session
@@ -363,6 +363,31 @@ def test_skip_ends_the_attempt_with_an_error_and_tells_the_owner() -> None:
     assert texts(got) == ["ok", "End", "new", "End"]
     assert [(end.reason, end.turn) for end in got if isinstance(end, End)] == [("error", 1), ("done", 2)]
     assert [(failure.node, failure.attempt) for failure in boss.failures] == [("subject", 1)]  # type: ignore[attr-defined]
+
+
+def test_a_player_that_fails_is_said_to_be_silent_so_that_the_owner_does_not_wait() -> None:
+    def process(self: Node, frame: Idea | End) -> Iterator[Heard]:
+        if isinstance(frame, Idea):
+            raise OSError("no device")
+        yield Heard(final=True)
+
+    nodes = {
+        "source": source("advance", "a", "end", 0.1, "advance", "end"),
+        "boss": Boss(),
+        "subject": worker_class(process)(),
+    }
+    classes = {name: type(node) for name, node in nodes.items()}
+    graph = graph_of(
+        nodes,
+        ("source", "boss"),
+        ("boss", "subject"),
+        _edge(classes, "subject", "boss", feedback=True, overflow="fail"),
+    )
+    run(with_errors(graph, "subject", "skip"), nodes)
+
+    heard = nodes["boss"].heard  # type: ignore[attr-defined]
+    assert [(one.turn, one.final, one.reason) for one in heard] == [(1, True, "error"), (2, True, "done")]
+    assert "no device" in heard[0].detail
 
 
 def test_restart_makes_a_fresh_node_and_goes_on_with_the_next_frame() -> None:

@@ -108,6 +108,8 @@ class Caller:
             end_at=self._time(begin + following.speech_end),
             over_at=self._time(begin + len(samples)),
         )
+        if self._said:
+            self._said[-1].samples = samples[:0]  # it has been played: an hour's calls are not kept
         self._said.append(said)
         if following.expects == "answer":
             self._question = said
