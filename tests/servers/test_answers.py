@@ -88,7 +88,7 @@ def test_the_story_is_long_and_goes_on_in_the_sentence_where_it_was_stopped() ->
     ]
 
     assert reply("tell me your longest story") == STORY
-    assert len(STORY.split()) > 300
+    assert len(STORY.split()) > 130  # the better part of a minute: time enough to interrupt it
     assert answer([*history, ("user", "please go on")], NOW).startswith("All right. Peter wanted to light the lamp")
     assert answer([("user", "story"), ("assistant", STORY), ("user", "go on")], NOW) == "That was the end of the story."
 
