@@ -59,6 +59,7 @@ def test_two_graphs_are_compared_in_real_time_and_a_report_is_written(
     assert data["runs"][0]["turns"][0]["truth"] == "A square wave"
     assert data["about"]["network"] == "none beside the real one"
     assert "core" in data["about"]["processor"]
+    assert data["about"]["conversation"].endswith("1 utterance, end of speech annotated to the sample")
     assert sorted(data["fail_if"].values()) == [False, False, True]
     assert "A square wave" in page.read_text(encoding="utf-8")
 
@@ -177,6 +178,7 @@ def test_services_are_put_behind_the_network_and_every_graph_gets_the_same_jitte
         (["optimized", "baseline", "--network", "moon"], "neither a profile nor a condition"),
         (["optimized", "baseline", "--fail-if", "p95 over 3"], "this is no condition"),
         (["optimized", "baseline", "--conversation", "none.yaml"], "there is no such file"),
+        (["optimized", "baseline", "--conversation", "null"], "nobody who speaks"),
         (["optimized", "baseline", "--html", "no/folder/report.html"], "can't write no/folder/report.html"),
         (["optimized", "baseline", "--set", "llm.colour=red"], "colour"),
     ],

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,12 +21,12 @@ from rich.text import Text
 
 from flowgraph import findings
 from flowgraph.cli.console import stderr, stdout, tell_error
-from flowgraph.cli.inputs import input_settings
+from flowgraph.cli.inputs import address_of, input_settings
 from flowgraph.compare import Comparison, RunResult
 from flowgraph.errors import FlowError
 from flowgraph.gates import Gate
 from flowgraph.graph import Graph
-from flowgraph.machine import machine, versions
+from flowgraph.machine import cores, machine, versions
 from flowgraph.network import Conditions
 from flowgraph.specs import ServiceSpec
 from flowgraph.tables import colour, total
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from flowgraph.report import TurnReport
 
 INTERRUPTED = 130
+BUSY_LOAD = 1.5
+"""So many programs that want to run for each core, embedded servers among them, make figures worse than they are elsewhere."""
+BUSY = "The machine was busy with other things: all figures are worse than they would be without."
 
 
 class WrongArgument(FlowError):
@@ -101,6 +105,9 @@ def _graphs(wishes: Wishes) -> dict[str, Graph]:
         raise WrongArgument("compare: there are more graphs than letters", hint="compare 26 at a time")
     if wishes.runs < 1:
         raise WrongArgument(f"--runs {wishes.runs}: nothing would run", hint="1 or more; 3 if none is given")
+    if not address_of(wishes.conversation).startswith("caller:"):
+        hint = "a bundled caller (demo), a conversation's YAML file, or a folder of WAV files"
+        raise WrongArgument(f"--conversation {wishes.conversation}: this is nobody who speaks", hint=hint)
     found: dict[str, Graph] = {}
     for path in wishes.graphs:
         graph = Graph.load(path, settings=wishes.settings)
@@ -232,14 +239,27 @@ def _about(
     return {
         "command": shlex.join(["flow", *sys.argv[1:]]),
         "time": time.strftime("%Y-%m-%d %H:%M %z"),
-        "conversation": wishes.conversation,
+        "conversation": _who_speaks(wishes.conversation),
         "runs": f"{max(run.repeat for run in comparison.runs) + 1} of each graph, interleaved (ABBA), one to warm up",
         "network": f"{wishes.network}: {conditions}" if conditions is not None else "none beside the real one",
         "services": ", ".join(f"{name} {_where(spec)}" for name, spec in services.items()) or "none",
         **machine(),
         "load": f"{min(loads):.1f} … {max(loads):.1f} programs at the ends of the runs",
+        **({"warning": BUSY} if max(loads) > BUSY_LOAD * cores() else {}),
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }
+
+
+def _who_speaks(conversation: str) -> str:
+    """The caller, and how sure the ends of speech are."""
+    # By name: the engine doesn't import nodes.
+    load = import_module("nodes.sound.conversation").load_conversation
+    caller = load(address_of(conversation).removeprefix("caller:"))
+    count = len(caller.utterances)
+    parts = [f"{caller.name or conversation}, {count} utterance{'s' if count > 1 else ''}"]
+    parts += [f"voice {caller.voice}"] if caller.voice else []
+    parts += ["end of speech " + ("estimated from the level" if caller.estimated else "annotated to the sample")]
+    return ", ".join(parts)
 
 
 def _where(spec: ServiceSpec) -> str:
@@ -259,13 +279,16 @@ def _show(console: Console, comparison: Comparison, about: dict[str, Any]) -> No
         style = "green" if verdict.kept else "red"
         console.print(Text.assemble(f"budget of {name}: ", (findings.verdict_text(verdict), style)), soft_wrap=True)
     console.print(Text(findings.headline(comparison), style="bold"))
+    if "warning" in about:
+        console.print(Text(about["warning"], style="yellow"))
     facts = [about[name] for name in ("processor", "load", "network", "services", "runs")]
     console.print(Text(" · ".join(facts), style="dim"))
 
 
 def _grids(comparison: Comparison) -> Iterator[findings.Grid]:
     yield findings.overview(comparison)
-    yield findings.differences(comparison)
+    if len(comparison.graphs) > 1:
+        yield findings.differences(comparison)
     if (steps := findings.gains(comparison)) is not None:
         yield steps
     first, last = comparison.graphs[0], comparison.graphs[-1]
