@@ -121,8 +121,7 @@ class Trace:
         self.tap = self._ring.append
         self._now = now
         self._started = now()
-        self.started_unix_ns = time.time_ns()
-        """The time of day at `started`, in nanoseconds since 1970: the one offset by which times are mapped."""
+        self._started_unix_ns = time.time_ns()
         self._bulk: deque[tuple[int, int]] = deque()
         self._attempts: deque[int] = deque()
         self._by_attempt: dict[int, list[int]] = {}
@@ -135,6 +134,10 @@ class Trace:
     def started(self) -> int:
         """When the session began to start (clock, nanoseconds)."""
         return self._started
+
+    def unix(self, at: int) -> int:
+        """The time of day, in nanoseconds since 1970, of a time of the clock: by one offset, taken at the start."""
+        return at - self._started + self._started_unix_ns
 
     # -- collecting ----------------------------------------------------------------------------------------------------
 
@@ -353,7 +356,7 @@ class Trace:
                 "event": "graph",
                 "name": graph.name,
                 "at": self._started,
-                "unix_ns": self.started_unix_ns,
+                "unix_ns": self._started_unix_ns,
                 "nodes": self.nodes,
                 "edges": self.labels,
                 "owner": graph.owner,

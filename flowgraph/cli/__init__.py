@@ -68,6 +68,10 @@ def run(  # noqa: PLR0917 -- its parameters are the options
     trace: Annotated[
         Path | None, typer.Option(metavar="FILE.jsonl", help="Write down everything that happens.")
     ] = None,
+    otel: Annotated[
+        bool,
+        typer.Option("--otel", help="Send each turn as OpenTelemetry spans (OTEL_EXPORTER_OTLP_ENDPOINT says where)."),
+    ] = False,
     text: Annotated[bool, typer.Option("--text", "-t", help="Type instead of speaking.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout, nothing else.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Details on stderr.")] = False,
@@ -79,7 +83,9 @@ def run(  # noqa: PLR0917 -- its parameters are the options
     """
     from flowgraph.cli.running import Wishes, run_graph
 
-    wishes = Wishes(graph, settings, source=source, output=output, trace=trace, text=text, json=json, verbose=verbose)
+    wishes = Wishes(
+        graph, settings, source=source, output=output, trace=trace, otel=otel, text=text, json=json, verbose=verbose
+    )
     raise typer.Exit(run_graph(wishes))
 
 

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -23,9 +23,13 @@ from flowgraph.cli.inputs import input_settings
 from flowgraph.display import Display, JsonLines, Lines, Live, Typed
 from flowgraph.errors import FlowError
 from flowgraph.graph import Graph
+from flowgraph.phases import phase
 from flowgraph.report import Report, TurnReport
 from flowgraph.session import Session
 from flowgraph.units import MS
+
+if TYPE_CHECKING:
+    from flowgraph.telemetry import Telemetry
 
 BY_SIGNAL = 128
 """Exit code 128 + the signal's number: 130 for Ctrl-C."""
@@ -40,6 +44,7 @@ class Wishes:
     source: str = ""
     output: Path | None = None
     trace: Path | None = None
+    otel: bool = False
     text: bool = False
     json: bool = False
     verbose: bool = False
@@ -48,7 +53,12 @@ class Wishes:
 def run_graph(wishes: Wishes) -> int:
     """Run a graph to its end. Returns the exit code; raises GraphError before anything has started."""
     graph = _prepared(wishes)
-    run = Run(graph, wishes, _display(wishes))
+    telemetry = None
+    if wishes.otel:
+        from flowgraph.telemetry import Telemetry
+
+        telemetry = Telemetry(graph.name)
+    run = Run(graph, wishes, _display(wishes), telemetry)
     try:
         with asyncio.Runner() as runner:
             return runner.run(run.whole())
@@ -86,8 +96,9 @@ def _display(wishes: Wishes) -> Display:
 class Run:
     """One session, from the first line on the screen to the exit code."""
 
-    def __init__(self, graph: Graph, wishes: Wishes, display: Display) -> None:
+    def __init__(self, graph: Graph, wishes: Wishes, display: Display, telemetry: Telemetry | None = None) -> None:
         self._graph = graph
+        self._telemetry = telemetry
         self._wishes = wishes
         self._display = display
         self._begun = time.perf_counter()
@@ -101,7 +112,7 @@ class Run:
         display = self._display
         session = Session(self._graph, trace=self._wishes.trace, say=display.say)
         display.watch(session)  # first: what was heard is shown before what is made of it
-        report = Report(session, self._on_turn)
+        report = Report(session, lambda turn: self._on_turn(session, turn))
         failure: Exception | None = None
         refreshing = asyncio.get_running_loop().create_task(display.refresh())
         display.starting([name for name, service in self._graph.services.items() if service.embedded])
@@ -121,6 +132,7 @@ class Run:
             failure = error
         refreshing.cancel()
         display.finish(report if self._listening else None)
+        self._close_telemetry()
         if self._wishes.verbose and self._listening:
             self._tell_notes(session)
         if failure is not None:
@@ -187,12 +199,22 @@ class Run:
         with recording(session, self._wishes.output):
             yield
 
-    def _on_turn(self, turn: TurnReport) -> None:
+    def _on_turn(self, session: Session, turn: TurnReport) -> None:
         self._display.turn(turn)
+        if self._telemetry is not None:
+            self._telemetry.turn(turn, unix=session.trace.unix, phase=lambda step: phase(step, self._graph))
         if self._wishes.verbose:
             for step in turn.steps:
                 line = f"    {(step.start - turn.speech_end_at) / MS:8.1f} ms  {step.ms:8.1f}  {step.kind:<10}  {step.where}"
                 stderr().print(Text(line, style="dim"), soft_wrap=True)
+
+    def _close_telemetry(self) -> None:
+        """What wasn't sent is told; the run was fine all the same."""
+        if self._telemetry is not None:
+            try:
+                self._telemetry.close()
+            except FlowError as error:
+                tell_error(error)
 
     def _tell_notes(self, session: Session) -> None:
         console = stderr()
