@@ -212,7 +212,7 @@ class Dialogue(Node):
             self._partial = None
         if transcript.start_at < self._deaf_until:
             return
-        kept = [t for t in self._finals if not (transcript.start_at <= t.start_at and t.end_at <= transcript.end_at)]
+        kept = [t for t in self._finals if not _supersedes(transcript, t)]
         self._finals = sorted([*kept, transcript], key=lambda t: t.start_at)
         answer = self._answer()
         if not self._by_silence:
@@ -368,6 +368,12 @@ class Dialogue(Node):
             raise FlowError(
                 f"can't read the system prompt {path}: {reason}", hint=f"put the file beside {beside}"
             ) from None
+
+
+def _supersedes(new: Transcript, old: Transcript) -> bool:
+    """Does it tell the same sound anew? An empty one only says that nothing came behind what is known."""
+    inside = new.start_at <= old.start_at and old.end_at <= new.end_at
+    return inside and bool(new.text.strip() or not old.text.strip())
 
 
 def _words(text: str) -> list[str]:

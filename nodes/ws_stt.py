@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, suppress
@@ -43,6 +44,17 @@ HEARTBEAT_S = 20.0
 """A ping is sent so often; a server that doesn't answer one within half of it is gone."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Request:
+    """A final transcript was asked for. Times are seconds of the recogniser's stream."""
+
+    place: float
+    silence: Voice
+    """What it was asked for at."""
+    onset: float
+    """Where the speech before it began."""
+
+
 class WsStt(Node):
     """Streams sound to a recogniser; says partial transcripts while somebody speaks and a final one on the first silence."""
 
@@ -66,7 +78,7 @@ class WsStt(Node):
         self._recogniser: Recogniser = Deepgram()
         self._timeline = Timeline(self.rate_hz)
         self._stretch: list[Result] = []
-        self._asked: deque[tuple[float, Voice]] = deque()
+        self._asked: deque[_Request] = deque()
         """Requests without an answer yet: the place in the stream, and the silence that made them."""
         self._armed = False
         """Somebody spoke since the last request."""
@@ -115,7 +127,7 @@ class WsStt(Node):
                     await self._send_unsent()
             case Voice(silence_ms=silence_ms) if self._armed and silence_ms * MS >= self.finalize_after:
                 self._armed = False
-                self._asked.append((self._timeline.seconds, frame))
+                self._asked.append(_Request(self._timeline.seconds, frame, self._onset))
                 await self._send(self._recogniser.finalise)
 
     async def _on_sound(self, sound: Audio) -> None:
@@ -178,13 +190,16 @@ class WsStt(Node):
 
     def _on_result(self, result: Result) -> Iterator[Transcript]:
         if result.finalised:
-            place, silence = self._answered(result)
+            request = self._answered(result)
             if result.text:
                 self._stretch.append(result)
-            yield self._transcript(silence, max(result.end, place), final=True)
+            if request is None:
+                yield self._transcript(0, result.end, final=True)
+            else:
+                yield self._transcript(request.silence, max(result.end, request.place), final=True, onset=request.onset)
             self._stretch.clear()
             return
-        while self._asked and result.text and result.has_word_times and result.begin >= self._asked[0][0]:
+        while self._asked and result.text and result.has_word_times and result.begin >= self._asked[0].place:
             self._asked.popleft()  # never answered
             self._stretch.clear()
         if result.text:
@@ -193,18 +208,21 @@ class WsStt(Node):
             if not result.stable:
                 self._stretch.pop()
 
-    def _answered(self, result: Result) -> tuple[float, Voice | int]:
+    def _answered(self, result: Result) -> _Request | None:
         """The request that a result answers: the last one whose sound it covers, else the first."""
-        request: tuple[float, Voice | int] = (result.end, 0)
-        while self._asked and (request[1] == 0 or self._asked[0][0] <= result.end):
+        request = None
+        while self._asked and (request is None or self._asked[0].place <= result.end):
             request = self._asked.popleft()
         return request
 
-    def _transcript(self, cause: Audio | Voice | int, end: float, *, final: bool) -> Transcript:
+    def _transcript(
+        self, cause: Audio | Voice | int, end: float, *, final: bool, onset: float | None = None
+    ) -> Transcript:
         parts = self._stretch
         begin = parts[0].begin if parts else 0.0
         if not (parts and parts[0].has_word_times):
-            begin = max(begin, self._onset)  # the recogniser's stretch begins with the silence before
+            # The recogniser's stretch begins with the silence before. Speech may have begun anew since it was asked.
+            begin = max(begin, self._onset if onset is None else onset)
         return Transcript(
             " ".join(part.text for part in parts),
             final=final,

@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import random
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from nodes.vocabulary import Heard, Played, Prompt, Sentence, Utterance
 DEMO = Path("graphs/conversations/demo.yaml")
 SILENT_AFTER_NS = 10 * MS + 5 * MS
 """The device block that is being heard when the turn advances, and the fade-out of 5 ms at the head of the next one."""
+NOW = datetime(2026, 11, 23, 8, 59)
+"""The time of day is in the answers, and so in all that follows: it stands still, or no run would be like the other."""
 AUDIBLE = 10 ** (-50 / 20)
 
 
@@ -78,7 +81,7 @@ def converse(
     given = [f"mic.device=caller:{path}", "speaker.device=null", *settings]
     apps = {
         "stt": scripted.stt(scripted.lines_of(conversation), delay_s=stt_s),
-        "llm": llm.app(first_token_ms=first_token_ms, token_ms=token_ms),
+        "llm": llm.app(first_token_ms=first_token_ms, token_ms=token_ms, now=lambda: NOW),
         "tts": voice.app,
     }
     session = Session(Graph.load(graph, settings=given, environ={}), services=services_of(apps))

@@ -132,9 +132,9 @@ class Talk:
         return self.dialogue._history
 
 
-def talk(dialogue: Dialogue, *timeline: Says | Waits, **options: Any) -> Talk:
+def talk(dialogue: Dialogue, *timeline: Says | Waits, person: type[Person] = Person, **options: Any) -> Talk:
     person_options = {key: options.pop(key) for key in ("stt_ms", "partials") if key in options}
-    nodes: dict[str, Node] = {"person": Person(**person_options), "dialogue": dialogue, "mouth": Mouth(**options)}
+    nodes: dict[str, Node] = {"person": person(**person_options), "dialogue": dialogue, "mouth": Mouth(**options)}
     nodes["person"].__dict__["timeline"] = timeline
     classes = {name: type(node) for name, node in nodes.items()}
     graph = graph_of(
@@ -313,6 +313,19 @@ def test_each_final_transcript_is_a_turn_where_the_transcript_ends_it() -> None:
 
     assert done.asked() == ["what time is it"]
     assert done.ms(done.session.trace.commits[1][0]) < 960 + 200
+
+
+def test_an_empty_transcript_takes_no_words_away() -> None:
+    class Stt(Person):
+        async def run(self) -> AsyncIterator[SpeechStarted | Voice | Transcript]:
+            async for frame in super().run():
+                yield frame
+                if isinstance(frame, Transcript) and frame.final:
+                    yield Transcript("", final=True, start_at=frame.start_at - 1, end_at=frame.end_at + 1)
+
+    done = talk(Dialogue(), *QUESTION, person=Stt)
+
+    assert done.asked() == ["what time is it"]
 
 
 def test_the_system_prompt_may_be_a_file(tmp_path: Path) -> None:
