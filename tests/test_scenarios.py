@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import random
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from nodes.vocabulary import Heard, Played, Prompt, Sentence, Utterance
 DEMO = Path("graphs/conversations/demo.yaml")
 SILENT_AFTER_NS = 10 * MS + 5 * MS
 """The device block that is being heard when the turn advances, and the fade-out of 5 ms at the head of the next one."""
-NOW = datetime(2026, 11, 23, 8, 59)
+NOW = datetime(2026, 11, 23, 8, 59, tzinfo=UTC)
 """The time of day is in the answers, and so in all that follows: it stands still, or no run would be like the other."""
 AUDIBLE = 10 ** (-50 / 20)
 
