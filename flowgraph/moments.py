@@ -140,6 +140,8 @@ def _wires(timeline: Timeline) -> Iterator[Moment]:
                 kind = one.what.removesuffix("_end")
                 since = begun.pop((one.service, kind), one.at)
                 yield Moment(since, one.service, f"{names[kind]}, {(one.at - since) / MS:.1f} ms")
+                if kind == "connect":
+                    how[one.service] = " on a new connection"
             case "closed":
                 yield Moment(one.at, one.service, "a connection was closed")
     for sent in waiting.values():

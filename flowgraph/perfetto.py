@@ -118,7 +118,8 @@ class _Drawing:
         if texts:
             args["text"] = "".join(texts)
         first = [_Slice(job.start, job.first, "until the first", {}, "work")] if job.start < job.first < job.end else []
-        found = _Slice(job.start, job.end, f"{job.frame.type} → {made or job.frame.type}", args, "work", inner=first)
+        name = f"{job.frame.type} → {made}" if made else job.frame.type
+        found = _Slice(job.start, job.end, name, args, "work", inner=first)
         self._tracks[job.node].append(found)
         return found
 

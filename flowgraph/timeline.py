@@ -1,8 +1,8 @@
 """A trace file, read back: every frame with its way, what the owner decided, what the connections did, and the turns.
 
 1. Times are nanoseconds on the session's clock; `unix(at)` maps them to the time of day by the offset of the file's first line.
-2. A job is a node's work on one frame: from its take to the last put that came of it. Frames that are only counted in the file make
-   no jobs; what was heard of an answer isn't work of the speaker, it is the answer.
+2. A job is a node's work on one frame: from its take to the last put, or decision, that came of it. Frames that are only
+   counted in the file make no jobs; what was heard isn't work of the speaker, it is the answer.
 3. A turn's window begins with the user's first voiced sample and ends where the next one's begins, or with its own answer.
 """
 
@@ -98,7 +98,7 @@ class Job:
     frame: Traced
     start: int
     first: int
-    """When the first of what came of it was put."""
+    """When the first of what came of it was there."""
     end: int
     """When the last was."""
     outputs: tuple[Traced, ...]
@@ -340,14 +340,19 @@ class Timeline:
         for frame in self.frames.values():
             if frame.cause and frame.type != "Heard":
                 outputs.setdefault((frame.node, frame.cause), []).append(frame)
+        decided: dict[int, list[int]] = {}
+        for decision in self.decisions:
+            decided.setdefault(decision.by, []).append(decision.at)
         found = []
         for frame in self.frames.values():
             for edge, start in frame.takes.items():
                 node = edge.partition(ARROW)[2]
                 made = outputs.get((node, frame.id), [])
-                puts = sorted(at for one in (*made, frame) for out, at in one.puts.items() if _source(out) == node)
-                if puts and puts[0] >= start:
-                    found.append(Job(node, frame, start, puts[0], puts[-1], tuple(made)))
+                came = [at for one in (*made, frame) for out, at in one.puts.items() if _source(out) == node]
+                if node == self.owner:
+                    came += decided.get(frame.id, ())
+                if came and min(came) >= start:
+                    found.append(Job(node, frame, start, min(came), max(came), tuple(made)))
         return sorted(found, key=lambda job: (job.start, job.end))
 
     @cached_property

@@ -163,6 +163,9 @@ class _Axis:
         for name in timeline.nodes:
             if (line := self._node(timeline, name)) is not None:
                 yield line
+        for edge in timeline.edges:
+            if edge in timeline.held and (line := self._held(timeline, edge)) is not None:
+                yield line
         yield Text()
         yield Text(
             "━ working  ═ connecting  ┄ waiting or held  ─ listening; thin: goes on  · less than a column", style="dim"
@@ -211,6 +214,26 @@ class _Axis:
         label = Text.assemble(f"{name:<10}", "  ", (what, "dim"))
         first, last = (f"{(frame.made_at - self.turn.speech_end_at) / MS:.0f}" for frame in (made[0], made[-1]))
         return self._line(label, self._lane([job for job in timeline.jobs if job.node == name]), first, last)
+
+    def _held(self, timeline: Timeline, edge: str) -> Text | None:
+        """How long a held edge kept the answer back; None where nothing waited."""
+        answer = timeline.answer(self.turn)
+        commit = timeline.commits.get(answer.attempt) if answer is not None else None
+        if answer is None or commit is None:
+            return None
+        puts = [
+            frame.puts[edge]
+            for frame in timeline.frames.values()
+            if frame.turn == answer.attempt and edge in frame.puts
+        ]
+        since = min(puts, default=commit.at)
+        if since >= commit.at:
+            return None
+        begin, end = self._column(since), self._column(commit.at)
+        bar = Text((" " * begin + MARKS["holding"] * (end - begin)).ljust(self.bar))
+        label = Text.assemble(f"{'held':<10}", "  ", (edge, "dim"))
+        first, last = (f"{(at - self.turn.speech_end_at) / MS:.0f}" for at in (since, commit.at))
+        return self._line(label, bar, first, last)
 
     def _lane(self, jobs: Sequence[Job]) -> Text:
         cells = [" "] * self.bar
