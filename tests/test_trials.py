@@ -112,7 +112,8 @@ released_at: dict[int, float] = {}
 
 @pytest.fixture(scope="module")
 def call(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return short_call(tmp_path_factory.mktemp("calls"), 2, 4)
+    """One question: a second one would begin elsewhere on the VAD's grid of 32 ms after a delay in the first."""
+    return short_call(tmp_path_factory.mktemp("calls"), 2)
 
 
 @pytest.fixture(scope="module")
@@ -138,11 +139,15 @@ def made(how: Made, call: Path, label: str) -> RunResult:
 STT_IS_LATE = Made(stt_s=0.4)
 """The transcript comes after the silence that ends the turn: what the STT takes is on the path."""
 NEW_CONNECTIONS = Made(text=OPTIMIZED + "nodes: {llm: {type: llm_request}}\n")
+FINE = Made(settings=(NOT_AHEAD, "mic.block_ms=10"))
 ROUGH = Made(settings=(NOT_AHEAD, "tts.trim=off"))
 AHEAD = Made(settings=("dialogue.speculate_after=96ms",), token_ms=50, voice=lambda: scripted.Voice(first_byte_s=0.05))
 
 PLANTS = [
-    pytest.param("end of speech", Made(), {"settings": (NOT_AHEAD, "dialogue.end_silence=496ms")}, id="end of speech"),
+    # Three windows of the VAD are 96 ms, and blocks of 10 ms bring them in time.
+    pytest.param(
+        "end of speech", FINE, {"settings": (*FINE.settings, "dialogue.end_silence=496ms")}, id="end of speech"
+    ),
     pytest.param("network", NEW_CONNECTIONS, {"handshake_s": 0.1}, id="network"),
     pytest.param("STT", STT_IS_LATE, {"stt_s": 0.5}, id="STT"),
     pytest.param("LLM", Made(), {"token_ms": 300}, id="LLM"),
@@ -170,7 +175,7 @@ def test_a_planted_delay_is_found_in_its_phase(
     difference = both.difference("before", "after")
 
     assert difference is not None
-    assert difference.pairs == 2
+    assert difference.pairs == 1
     assert -difference.mean == pytest.approx(PLANTED_MS, abs=CLOSE_MS)
     assert sum(lost.values()) == pytest.approx(-difference.mean, abs=1e-6)
     assert lost.pop(phase) == pytest.approx(PLANTED_MS, abs=CLOSE_MS)
@@ -182,7 +187,7 @@ def test_a_planted_delay_is_found_in_its_phase(
 
 
 def test_the_phases_and_the_pieces_of_every_turn_add_up_to_its_latency(call: Path) -> None:
-    run = made(Made(), call, "a")
+    run = made(Made(), short_call(call.parent, 2, 4), "a")
 
     assert [turn.utterance for turn in run.turns] == [0, 1]
     for turn in run.turns:
