@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: run test lint check-types pytest bench mutants soak schema wheel-test format clean help
+.PHONY: run test lint check-types pytest compare bench mutants soak schema wheel-test format clean help
 
 run: $(VENV)/.installed  ## hold a spoken conversation (with the bundled caller, where there is no sound hardware)
 	@$(BIN)/flow run $(GRAPH) $(ARGS)
@@ -26,6 +26,9 @@ check-types: $(VENV)/.installed-dev
 
 pytest: $(VENV)/.installed-dev
 	$(BIN)/pytest $(ARGS)
+
+compare: $(VENV)/.installed-dev  ## the old sequential program against the streaming one, over a rented GPU's network: report.html
+	$(BIN)/flow compare graphs/baseline.yaml graphs/optimized.yaml --network runpod --html report.html $(ARGS)
 
 bench: $(VENV)/.installed-dev  ## what the engine costs, against bare asyncio in the same run
 	$(BIN)/python -m tests.benchmarks $(ARGS)
