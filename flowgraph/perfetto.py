@@ -86,7 +86,8 @@ class _Drawing:
         events = [event for track in self._tracks for event in self._slices(track)]
         events += self._instants()
         events += self._arrows(works)
-        events.sort(key=lambda event: (event["ts"], -event.get("dur", 0)))
+        # What begins at once stays in its order: the outer slice first.
+        events.sort(key=lambda event: float(event["ts"]))
         return {"displayTimeUnit": "ms", "traceEvents": [*self._names(), *events]}
 
     # -- what is on the tracks -----------------------------------------------------------------------------------------
@@ -115,8 +116,8 @@ class _Drawing:
         made = ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in counts.items())
         args = {"frame": job.frame.id, "attempt": job.frame.turn, "service": self._timeline.services.get(job.node, "")}
         texts = [str(frame.fields["text"]) for frame in job.outputs if "text" in frame.fields]
-        if texts:
-            args["text"] = "".join(texts)
+        if texts or "text" in job.frame.fields:
+            args["text"] = "".join(texts) or job.frame.fields["text"]
         first = [_Slice(job.start, job.first, "until the first", {}, "work")] if job.start < job.first < job.end else []
         name = f"{job.frame.type} → {made}" if made else job.frame.type
         found = _Slice(job.start, job.end, name, args, "work", inner=first)
@@ -124,22 +125,24 @@ class _Drawing:
         return found
 
     def _draw_waits(self, edge: str) -> None:
-        """While frames wait on an edge there is a bar; one that is held for its commit says so."""
-        held, waiting = [], []
+        """While frames wait on an edge there is a bar; it says whether they are held for their commit, or wait in vain."""
+        held, waiting, vain = [], [], []
         commits = self._timeline.commits
         for frame in self._timeline.frames.values():
-            if edge not in frame.puts or edge not in frame.takes:
+            if edge not in frame.puts:
                 continue
-            put, taken = frame.puts[edge], frame.takes[edge]
+            put, taken = frame.puts[edge], frame.takes.get(edge, 0)
+            if edge in frame.stale:
+                vain.append((put, frame.stale[edge], frame.type))
             commit = commits.get(frame.turn) if edge in self._timeline.held else None
             if commit is not None and put < commit.at <= taken:
                 held.append((put, commit.at, frame.type))
                 put = commit.at
             if put < taken:
                 waiting.append((put, taken, frame.type))
-        bars = [*_busy(held, "held"), *_busy(waiting, "waiting")]
+        bars = [*_busy(held, "held"), *_busy(waiting, "waiting"), *_busy(vain, "in vain")]
         if bars:
-            self._tracks[f"edge {edge}"] = sorted(bars, key=lambda bar: bar.begin)
+            self._tracks[f"edge {edge}"] = bars
 
     def _draw_requests(self) -> None:
         sent: dict[str, list[Wire]] = {}
