@@ -115,9 +115,9 @@ class _Drawing:
         counts = Counter(frame.type for frame in job.outputs)
         made = ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in counts.items())
         args = {"frame": job.frame.id, "attempt": job.frame.turn, "service": self._timeline.services.get(job.node, "")}
-        texts = [str(frame.fields["text"]) for frame in job.outputs if "text" in frame.fields]
-        if texts or "text" in job.frame.fields:
-            args["text"] = "".join(texts) or job.frame.fields["text"]
+        text = "".join(str(frame.fields.get("text", "")) for frame in job.outputs) or job.frame.fields.get("text")
+        if text:
+            args["text"] = text
         first = [_Slice(job.start, job.first, "until the first", {}, "work")] if job.start < job.first < job.end else []
         name = f"{job.frame.type} → {made}" if made else job.frame.type
         found = _Slice(job.start, job.end, name, args, "work", inner=first)
@@ -194,11 +194,11 @@ class _Drawing:
     def _arrows(self, works: list[tuple[Job, _Slice]]) -> Iterator[dict[str, Any]]:
         """From the work that made a frame to the work that it caused."""
         makers = {frame.id: (job, bar, frame) for job, bar in works for frame in job.outputs}
-        for job, bar in works:
+        for number, (job, bar) in enumerate(works, start=1):  # Perfetto takes no other ids than numbers
             if job.frame.id not in makers:
                 continue
             maker, origin, frame = makers[job.frame.id]
-            arrow = {"name": "cause", "cat": "cause", "id": f"{frame.id}-{job.node}"}
+            arrow = {"name": "cause", "cat": "cause", "id": number}
             left = min(max(frame.made_at, origin.begin), origin.end)
             yield self._event("s", self._thread(maker.node, origin.lane), ts=self._us(left), **arrow)
             yield self._event("f", self._thread(job.node, bar.lane), ts=self._us(bar.begin), bp="e", **arrow)

@@ -163,6 +163,7 @@ def test_arrows_lead_from_a_cause_to_its_consequence(events: list[Event], tracks
     pairs = Counter((tracks[begins[one]["tid"]], tracks[ends[one]["tid"]]) for one in begins)
 
     assert begins.keys() == ends.keys()
+    assert all(isinstance(one, int) for one in begins)  # Perfetto knows no others
     assert len(begins) == sum(one["ph"] == "s" for one in events) == sum(one["ph"] == "f" for one in events)
     assert all(begins[one]["ts"] <= ends[one]["ts"] for one in begins)
     assert {
