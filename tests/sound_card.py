@@ -40,6 +40,8 @@ class SoundCard:
     environment: dict[str, str]
     folder: Path
     """Its runtime folder, with the programs' logs."""
+    programs: dict[str, subprocess.Popen[bytes]] = dataclasses.field(default_factory=dict)
+    """What it is made of, by name."""
 
     def run(self, command: Sequence[str], *, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
         """Run a command in front of it to its end. Raises TimeoutExpired."""
@@ -100,6 +102,7 @@ def sound_card() -> Iterator[SoundCard]:
 def _running(card: SoundCard, command: Sequence[str]) -> Iterator[None]:
     with (card.folder / f"{command[0]}.log").open("w") as log:
         process = subprocess.Popen(command, env=card.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    card.programs[command[0]] = process
     try:
         yield
     finally:

@@ -2,13 +2,18 @@
 
 1. The callback runs in PortAudio's thread, in blocks of 10 ms, with float32 mono in both directions.
 2. Its times come from the stream's own time info, on the session's clock. A time stamp of zero (some drivers have none) is
-   replaced by the callback's time and the latency that the stream reports.
+   replaced by the callback's time and the latency that the stream reports. Nothing is captured after the callback that brings
+   it, nothing is heard before the callback that fills it, whatever the stamps say.
 3. A microphone and a speaker that are the same hardware share one duplex stream: two would drift apart.
 """
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import contextlib
 import dataclasses
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +32,7 @@ Block = Callable[["Samples | None", "Samples | None", int, int], None]
 played from `output_at` on (clock, nanoseconds)."""
 
 BLOCKS_A_SECOND = 100
+STOP_S = 1.0
 LIKED_HZ = 48_000
 """What sound hardware runs at. ALSA names 44.1 kHz as everybody's default, and would convert."""
 
@@ -124,6 +130,8 @@ class HardwareStream:
         one = heard or played
         assert one is not None
         self.rate_hz = one.rate_hz
+        self.blocks = 0
+        """Callbacks so far. A stream whose number stands still is dead, whatever its driver says."""
         self.overflows = 0
         """Times that captured sound was lost before it reached us."""
         self.underflows = 0
@@ -166,7 +174,7 @@ class HardwareStream:
             self._out_timeline = Timeline(self.rate_hz)
             self._stream.start()
         except sounddevice.PortAudioError as error:
-            self.stop()
+            self._close()
             names = " and ".join(dict.fromkeys(device.name for device in (heard, played) if device))
             hint = "is another program using it? `flow devices` shows the others"
             raise DeviceError(f"can't open the sound device {names}: {error}", hint=hint) from None
@@ -176,25 +184,45 @@ class HardwareStream:
         """How long after its callback a sample is heard, as the stream reports it."""
         return int(self._out_latency)
 
-    def stop(self) -> None:
-        """Stop at once, without playing what the device still has. Blocks for some milliseconds."""
+    async def stop(self) -> bool:
+        """Stop at once, without playing what the device still has. False = the driver hangs, and is left alone.
+
+        A driver that has lost its sound server may never come back from this: not a reason for us not to end.
+        """
+        loop = asyncio.get_running_loop()
+        closed = asyncio.Event()
+
+        def close() -> None:
+            self._close()
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and nobody waits any more
+                loop.call_soon_threadsafe(closed.set)
+
+        # Not the loop's executor, whose threads are waited for at the end.
+        threading.Thread(target=close, name="closing sound", daemon=True).start()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await closed.wait()
+        except TimeoutError:
+            # At the end of the process sounddevice would wait for the same driver.
+            atexit.unregister(getattr(_sounddevice(), "_exit_handler", print))
+            return False
+        return True
+
+    def _close(self) -> None:
         self._stopped = True
-        if self._stream is None:
-            return
-        self._stream.abort(ignore_errors=True)
-        self._stream.close(ignore_errors=True)
+        if self._stream is not None:
+            self._stream.abort(ignore_errors=True)
+            self._stream.close(ignore_errors=True)
 
     # -- PortAudio's thread ---------------------------------------------------------------------------------------------
 
     def _duplex(self, heard: Any, played: Any, frames: int, time: Any, status: Any) -> None:
         try:
-            current = self._at(time.currentTime, 0)
             self._count(status)
+            current = self._current(time)
+            out = played[:, 0]
             self._block(
-                _mono(heard),
-                (out := _one_channel(played)),
-                self._in_timeline.place(self._at(time.inputBufferAdcTime, current - self._in_latency), frames),
-                self._out_timeline.place(self._at(time.outputBufferDacTime, current + self._out_latency), frames),
+                _mono(heard), out, self._captured_at(time, current, frames), self._heard_at(time, current, frames)
             )
             _spread(out, played)
         except Exception as error:
@@ -202,29 +230,37 @@ class HardwareStream:
 
     def _input(self, heard: Any, frames: int, time: Any, status: Any) -> None:
         try:
-            current = self._at(time.currentTime, 0)
             self._count(status)
-            at = self._in_timeline.place(self._at(time.inputBufferAdcTime, current - self._in_latency), frames)
-            self._block(_mono(heard), None, at, 0)
+            self._block(_mono(heard), None, self._captured_at(time, self._current(time), frames), 0)
         except Exception as error:
             self._abort(error)
 
     def _output(self, played: Any, frames: int, time: Any, status: Any) -> None:
         try:
-            current = self._at(time.currentTime, 0)
             self._count(status)
-            at = self._out_timeline.place(self._at(time.outputBufferDacTime, current + self._out_latency), frames)
-            self._block(None, (out := _one_channel(played)), 0, at)
+            out = played[:, 0]
+            self._block(None, out, 0, self._heard_at(time, self._current(time), frames))
             _spread(out, played)
         except Exception as error:
             self._abort(error)
 
-    def _at(self, device_time: float, fallback: int) -> int:
-        if device_time > 0:
-            return round(device_time * SECOND) + self._offset
-        return fallback or self._now()
+    def _current(self, time: Any) -> int:
+        return self._at(time.currentTime) or self._now()
+
+    def _captured_at(self, time: Any, current: int, frames: int) -> int:
+        stamp = self._at(time.inputBufferAdcTime) or current - self._in_latency
+        return min(self._in_timeline.place(stamp, frames), current - frames * SECOND // self.rate_hz)
+
+    def _heard_at(self, time: Any, current: int, frames: int) -> int:
+        stamp = self._at(time.outputBufferDacTime) or current + self._out_latency
+        return max(self._out_timeline.place(stamp, frames), current)
+
+    def _at(self, device_time: float) -> int:
+        """A time of the device on the session's clock; 0 = it has none."""
+        return round(device_time * SECOND) + self._offset if device_time > 0 else 0
 
     def _count(self, status: Any) -> None:
+        self.blocks += 1
         if status:
             self.overflows += bool(status.input_overflow)
             self.underflows += bool(status.output_underflow)
@@ -241,10 +277,6 @@ class HardwareStream:
 
 def _mono(heard: Samples) -> Samples:
     return heard[:, 0] if heard.shape[1] == 1 else heard.mean(axis=1)
-
-
-def _one_channel(played: Samples) -> Samples:
-    return played[:, 0]
 
 
 def _spread(out: Samples, played: Samples) -> None:

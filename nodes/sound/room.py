@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     Samples = npt.NDArray[np.float32]
 
 SECOND = 1_000_000_000
+STALLED_S = 2.0
 QUIET_NS = 2 * SECOND
 """An answer that hasn't sounded for so long is over for who listens, whatever its player still hopes for."""
 
@@ -165,7 +166,7 @@ class Room:
         stream = line.stream
         if stream is not None and not any(other.stream is stream for other in self._lines):
             if isinstance(stream, HardwareStream):
-                await asyncio.to_thread(stream.stop)
+                await stream.stop()
             else:
                 stream.stop()
         for device in (line.voice, line.listener):
@@ -216,6 +217,23 @@ class Room:
         stream = await asyncio.to_thread(opened)
         for one in sharing:
             one.stream = stream
+        self._watch(stream, failed, stream.blocks)
+
+    def _watch(self, stream: HardwareStream, failed: Callable[[DeviceError], None], blocks: int) -> None:
+        """A device that falls silent without a word (its sound server has died) is a device that has failed."""
+
+        def look() -> None:
+            if not any(line.stream is stream for line in self._lines):
+                return
+            if stream.blocks == blocks:
+                hint = "is the sound server still running? `flow devices` shows what is there"
+                failed(
+                    DeviceError(f"the sound device has stopped: nothing came from it for {STALLED_S:.0f} s", hint=hint)
+                )
+            else:
+                self._watch(stream, failed, stream.blocks)
+
+        asyncio.get_running_loop().call_later(STALLED_S, look)
 
     @staticmethod
     def _hardware_block(

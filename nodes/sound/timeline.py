@@ -15,9 +15,9 @@ SECOND = 1_000_000_000
 
 FOLLOW = 1 / 64
 """The share of a stamp's distance from the count that the count follows, a block."""
-FAR_NS = 30 * MS
+FAR_NS = 12 * MS
 """A stamp that is this far away …"""
-FAR_BLOCKS = 5
+FAR_BLOCKS = 4
 """… so many times in a row means that samples are missing."""
 
 

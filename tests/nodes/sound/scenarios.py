@@ -9,12 +9,13 @@ import asyncio
 import itertools
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from flowgraph.errors import NodeFailed
 from flowgraph.frame import Frame
 from flowgraph.node import Node
 from flowgraph.session import Session
@@ -64,8 +65,8 @@ class Interrupter(Node):
             await asyncio.sleep(0.2)
 
 
-async def run(talker: Node | None, seconds: float, folder: Path) -> tuple[dict[str, Any], Session]:
-    """A session with a microphone, and a speaker where somebody talks."""
+async def run(talker: Node | None, until: Awaitable[None], folder: Path) -> tuple[dict[str, Any], Session]:
+    """A session with a microphone, and a speaker where somebody talks. Raises what ends it before `until` is done."""
     nodes: dict[str, Node] = {"mic": Mic()}
     edges = []
     if talker is not None:
@@ -75,7 +76,10 @@ async def run(talker: Node | None, seconds: float, folder: Path) -> tuple[dict[s
     session = Session(graph_of(nodes, *edges), nodes=dict(nodes), say=lambda text: print(text, file=sys.stderr))
     session.watch(Frame, frames.append)
     async with session:
-        await asyncio.sleep(seconds)
+        enough, finished = asyncio.ensure_future(until), asyncio.ensure_future(session.finished())
+        await asyncio.wait([enough, finished], return_when=asyncio.FIRST_COMPLETED)
+        if not enough.done():
+            await finished
         lines = [line for node in nodes.values() if (line := getattr(node, "_line", None)) is not None]
         streams = {id(line.stream): line.stream for line in lines}
     audio = [frame for frame in frames if isinstance(frame, Audio)]
@@ -104,27 +108,40 @@ async def run(talker: Node | None, seconds: float, folder: Path) -> tuple[dict[s
 async def capture(folder: Path) -> dict[str, Any]:
     """Listen while `paplay` speaks into the room."""
 
-    async def speak() -> None:
+    async def question() -> None:
         await asyncio.sleep(0.3)
         player = await asyncio.create_subprocess_exec("paplay", "--device=room", str(folder / "question.wav"))
         await player.wait()
+        await asyncio.sleep(0.3)
 
-    speaking = asyncio.create_task(speak())
-    known, _ = await run(None, 2.5, folder)
-    await speaking
-    return known
+    return (await run(None, question(), folder))[0]
 
 
 async def answers(folder: Path) -> dict[str, Any]:
     """Play some answers, and listen to the speaker's own monitor."""
-    return (await run(Beeps(), 0.8 + 0.45 * BEEPS, folder))[0]
+    return (await run(Beeps(), asyncio.sleep(0.8 + 0.45 * BEEPS), folder))[0]
 
 
 async def interruptions(folder: Path) -> dict[str, Any]:
     """Interrupt answers, and listen to the speaker's own monitor."""
     talker = Interrupter()
-    known, _ = await run(talker, 0.5 + sum(0.3 + ms / 1000 for ms in MOMENTS_MS), folder)
+    known, _ = await run(talker, asyncio.sleep(0.5 + sum(0.3 + ms / 1000 for ms in MOMENTS_MS)), folder)
     return {**known, "moments": talker.moments}
+
+
+async def vanish(folder: Path) -> dict[str, Any]:
+    """Listen and talk until the card is gone."""
+
+    async def ready() -> None:
+        await asyncio.sleep(0.5)
+        print("ready", flush=True)
+        await asyncio.sleep(20)
+
+    try:
+        await run(Beeps(), ready(), folder)
+    except NodeFailed as error:
+        return {"failed": str(error)}
+    return {"failed": ""}
 
 
 async def devices(_: Path) -> dict[str, Any]:

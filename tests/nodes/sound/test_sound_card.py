@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,8 +16,9 @@ import pytest
 
 from nodes.sound.levels import AUDIBLE_DBFS
 from nodes.sound.wav import WavTarget
+from tests.nodes.sound.conftest import do_without
 from tests.nodes.sound.scenarios import BEEPS, MOMENTS_MS
-from tests.sound_card import SoundCard
+from tests.sound_card import NoSoundCard, SoundCard, sound_card
 
 pytestmark = pytest.mark.sound
 
@@ -76,7 +76,7 @@ def monitored(card: SoundCard, path: Path) -> Iterator[None]:
             yield
         finally:
             recorder.terminate()
-            recorder.wait(timeout=5)
+            recorder.wait()
             card.pactl("set-default-source", "microphone")
 
 
@@ -113,7 +113,7 @@ def test_what_is_said_in_the_room_reaches_the_graph(card: SoundCard, tmp_path: P
     known = play(card, "capture", tmp_path)
     samples, _ = captured(tmp_path)
 
-    # Circular, through the spectrum: 2.5 s hold the second of the sweep with room to spare.
+    # Circular, through the spectrum: there is room to spare around the second of the sweep.
     match = np.fft.irfft(np.fft.rfft(samples) * np.conj(np.fft.rfft(sweep, len(samples))), len(samples))
     place = int(np.argmax(np.abs(match)))
     found = samples[place : place + len(sweep)]
@@ -184,13 +184,31 @@ def test_nothing_of_an_interrupted_answer_comes_later(interrupted: tuple[dict[st
     assert min(pauses_ms) > 150
 
 
-def test_in_continuous_integration_a_missing_card_is_a_failure(tmp_path: Path) -> None:
-    """These very tests, without the programs on the path."""
-    tests = f"{Path(__file__).relative_to(ROOT)}::test_the_card_is_found_as_the_default_device"
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", tests]
-    outcomes = {}
-    for ci in ("true", ""):
-        environment = {**os.environ, "PATH": str(tmp_path), "CI": ci}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        outcomes[ci] = (done.returncode, "apt-get install" in done.stdout)
-    assert outcomes == {"true": (1, True), "": (0, True)}
+@pytest.mark.usefixtures("card")  # it decides whether there can be one
+def test_a_card_that_vanishes_ends_the_session_with_a_reason(tmp_path: Path) -> None:
+    with sound_card() as card:
+        environment = {**card.environment, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, str(SCENARIOS), "vanish", str(tmp_path)]
+        quiet = subprocess.DEVNULL  # PortAudio has much to say about it
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=quiet, text=True) as listening:
+            try:
+                assert listening.stdout is not None
+                assert listening.stdout.readline() == "ready\n"
+                card.programs["pipewire"].kill()
+                answer, _ = listening.communicate(timeout=20)
+            finally:
+                listening.kill()
+
+    assert "the sound device has stopped" in json.loads(answer)["failed"]
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_in_continuous_integration_a_missing_card_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(NoSoundCard, match="apt-get install pipewire") as lacking, sound_card():
+        pass
+    with pytest.raises(outcome, match="missing: dbus-daemon, pipewire"):
+        do_without(lacking.value)
