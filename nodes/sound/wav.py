@@ -34,14 +34,21 @@ class WavSource:
         self.length: int = self._file.getnframes()
         """Samples of one channel."""
         self._width = self._file.getsampwidth()
-        self._channels = self._file.getnchannels()
+        self.channels: int = self._file.getnchannels()
 
     def read(self, samples: int) -> Samples:
         """The next samples, all channels mixed into one: float32, shape (n,); n is less at the end of the file."""
         import numpy as np
 
+        values = self.read_channels(samples)
+        return values[:, 0] if self.channels == 1 else values.mean(axis=1, dtype=np.float32)
+
+    def read_channels(self, samples: int) -> Samples:
+        """The next samples: float32, shape (n, channels); n is less at the end of the file."""
+        import numpy as np
+
         data = self._file.readframes(samples)
-        data = data[: len(data) - len(data) % (self._width * self._channels)]
+        data = data[: len(data) - len(data) % (self._width * self.channels)]
         match self._width:
             case 1:
                 values = (np.frombuffer(data, np.uint8).astype(np.float32) - np.float32(128)) / np.float32(128)
@@ -53,7 +60,7 @@ class WavSource:
                 values = padded.view("<i4")[:, 0].astype(np.float32) / np.float32(1 << 31)
             case _:
                 values = np.frombuffer(data, "<i4").astype(np.float32) / np.float32(1 << 31)
-        return values if self._channels == 1 else values.reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
+        return values.reshape(-1, self.channels)
 
     def close(self) -> None:
         """Release the file."""
