@@ -59,7 +59,11 @@ class Mic(Node):
         self._handoff = self.ctx.handoff(RING_BLOCKS)
         self._room: Room = self.ctx.shared("room", lambda: Room(self.ctx.clock))
         self._line = self._room.microphone(
-            parse_address(self.device, "input"), say=self.ctx.say, failed=self._handoff.put, latency=self.latency
+            parse_address(self.device, "input"),
+            say=self.ctx.say,
+            failed=self._handoff.put,
+            latency=self.latency,
+            block_ms=self.block_ms,
         )
         self._line.heard = self._heard
         self._line.ended = self._handoff.close

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Samples = npt.NDArray[np.float32]
 
 SECOND = 1_000_000_000
-BLOCKS_A_SECOND = 100
+BLOCK_MS = 10
 SILENT_SPEAKER_HZ = 24_000
 """Kokoro's own rate: nothing has to be converted for a speaker that nobody hears."""
 TOLERANCE_NS = 1000
@@ -60,7 +60,7 @@ class Listener(Protocol):
 
 
 class PacedStream:
-    """A virtual device: calls `block` for every 10 ms of time, in the loop."""
+    """A virtual device: calls `block` for every block of time, in the loop."""
 
     def __init__(
         self,
@@ -68,10 +68,11 @@ class PacedStream:
         rate_hz: int,
         now: Callable[[], int],
         block: Callable[[int, int], bool],
+        block_ms: int = BLOCK_MS,
     ) -> None:
         """`block(samples, due)` handles the block that ends at `due` and says whether there is another."""
         self.rate_hz = rate_hz
-        self._samples = rate_hz // BLOCKS_A_SECOND
+        self._samples = rate_hz * block_ms // 1000
         self._now = now
         self._block = block
         self._loop = asyncio.get_running_loop()

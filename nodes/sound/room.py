@@ -16,6 +16,7 @@ from flowgraph.errors import DeviceError
 from nodes.sound.addresses import BUNDLED_CALLER, Address, Direction, conversation_path
 from nodes.sound.hardware import Hardware, HardwareStream, no_hardware, resolve
 from nodes.sound.paced import (
+    BLOCK_MS,
     SILENT_SPEAKER_HZ,
     FileListener,
     FileVoice,
@@ -65,6 +66,8 @@ class Line:
     direction: Direction
     rate_hz: int
     latency: Literal["low", "high"]
+    block_ms: int
+    """Length of a virtual device's blocks."""
     failed: Callable[[DeviceError], object]
     """Called when the device is gone, maybe in a foreign thread."""
     heard: Heard | None = None
@@ -101,12 +104,16 @@ class Room:
         say: Callable[[str], None],
         failed: Callable[[DeviceError], object],
         latency: Literal["low", "high"] = "low",
+        block_ms: int = BLOCK_MS,
     ) -> Line:
-        """Attach a microphone; its sound comes once `heard` is set and `start` is called. Raises DeviceError, GraphError."""
+        """Attach a microphone; its sound comes once `heard` is set and `start` is called. Raises DeviceError, GraphError.
+
+        `block_ms`: who wants longer frames than a device's blocks needn't be woken more often by a virtual one.
+        """
         if address.kind == "default" and (lack := no_hardware("input")):
             say(f"{lack}: the bundled caller '{BUNDLED_CALLER}' speaks instead")
             address = Address("caller", BUNDLED_CALLER)
-        line = Line("input", 0, latency, failed)
+        line = Line("input", 0, latency, block_ms, failed)
         match address.kind:
             case "null":
                 line.voice = Silence()
@@ -135,7 +142,7 @@ class Room:
         if address.kind == "default" and (lack := no_hardware("output")):
             say(f"{lack}: answers are played in silence, at the pace of a real one")
             address = Address("null")
-        line = Line("output", SILENT_SPEAKER_HZ, latency, failed)
+        line = Line("output", SILENT_SPEAKER_HZ, latency, BLOCK_MS, failed)
         match address.kind:
             case "null":
                 line.listener = Nobody()
@@ -252,7 +259,7 @@ class Room:
 
     def _paced(self, line: Line) -> PacedStream:
         block = self._heard_block(line) if line.direction == "input" else self._played_block(line)
-        return PacedStream(rate_hz=line.rate_hz, now=self._now, block=block)
+        return PacedStream(rate_hz=line.rate_hz, now=self._now, block=block, block_ms=line.block_ms)
 
     @staticmethod
     def _heard_block(line: Line) -> Callable[[int, int], bool]:
@@ -276,7 +283,7 @@ class Room:
 
         listener = line.listener
         assert listener is not None
-        buffer = np.zeros(line.rate_hz // 100, np.float32)
+        buffer = np.zeros(line.rate_hz * line.block_ms // 1000, np.float32)
 
         def block(count: int, due: int) -> bool:
             out = buffer[:count]
