@@ -117,3 +117,11 @@ class WavTarget:
             raise DeviceError(f"can't write {self.path}: {error.strerror}", hint="is the disk full?") from None
         finally:
             self._part = None
+
+    def discard(self) -> None:
+        """Leave no file, instead of `save`."""
+        if self._part is not None:
+            self._file.close()
+            self._raw.close()
+            self._part.unlink(missing_ok=True)
+            self._part = None
