@@ -278,8 +278,8 @@ MUTANTS = (
     # -- 10: every prompt ends ---------------------------------------------------------------------------------------------
     Mutant(
         10, "no End where a node fails", WORKER,
-        "                    channel.put_at_once(end)\n",
-        "                    pass\n",
+        "                self._end_attempt(frame, failure.message)\n",
+        "                pass\n",
     ),
     Mutant(
         10, "the rest of an attempt goes on behind its failure", WORKER,
@@ -294,19 +294,19 @@ MUTANTS = (
     # -- 11: life, failure, restart ----------------------------------------------------------------------------------------
     Mutant(
         11, "nodes open one after the other", SESSION,
-        "results = await asyncio.gather(*(self._workers[name].node.open() for name in names), return_exceptions=True)",
-        "results = [await asyncio.gather(self._workers[n].node.open(), return_exceptions=True) for n in names]\n"
+        "results = await asyncio.gather(*(opened(name) for name in names), return_exceptions=True)",
+        "results = [await asyncio.gather(opened(name), return_exceptions=True) for name in names]\n"
         "        results = [one for (one,) in results]",
     ),
     Mutant(
         11, "after a failed open nothing is closed", SESSION,
-        "        self._opened = names\n        results",
-        "        results",
+        "            self._opened.append(name)  # from here on there may be something to close\n",
+        "",
     ),
     Mutant(
         11, "nodes close in the opposite order", SESSION,
-        "        for name in self._opened:\n",
-        "        for name in reversed(self._opened):\n",
+        "for name in [name for name in self.graph.order if name in self._opened]:",
+        "for name in [name for name in reversed(self.graph.order) if name in self._opened]:",
     ),
     Mutant(
         11, "sources start before their consumers", SESSION,
