@@ -16,7 +16,7 @@ from flowgraph.node import Node
 from flowgraph.session import Session
 from flowgraph.testing import run_virtual
 from flowgraph.units import MS, SECOND
-from nodes.vocabulary import Heard, SpeechStarted, Transcript, Voice
+from nodes.vocabulary import End, Heard, Speech, SpeechStarted, Transcript, Voice
 from tests.benchmarks.figures import Figure
 from tests.spoken import TYPES
 from tests.test_scenarios import AUDIBLE, converse, interruptions
@@ -50,6 +50,27 @@ class Facts(Node):
                 yield Transcript("What time is it?", final=True, start_at=at - 1160 * MS, end_at=at - 160 * MS)
 
 
+class Mouth(Node):
+    """Plays a chunk in the time that it lasts, and wakes no more often."""
+
+    effects = True
+
+    async def open(self) -> None:
+        self._text, self._samples, self._first_at = "", 0, 0
+
+    async def process(self, frame: Speech | End) -> AsyncIterator[Heard]:
+        now = self.ctx.clock.now
+        if isinstance(frame, End):
+            yield Heard(self._text, self._samples, self._first_at, now(), final=True)
+            self._text, self._samples, self._first_at = "", 0, 0
+            return
+        if not self._first_at:
+            self._first_at = now()
+            yield Heard("", 0, self._first_at, self._first_at)
+        await asyncio.sleep(frame.duration_ns / SECOND)
+        self._text, self._samples = self._text + frame.text, self._samples + len(frame.samples)
+
+
 FACTS = """
 nodes:
   user: {type: facts}
@@ -66,7 +87,7 @@ edges:
 
 
 def facts_s() -> float:
-    graph = Graph.from_text(FACTS, types={**TYPES, "facts": Facts}, environ={})
+    graph = Graph.from_text(FACTS, types={**TYPES, "facts": Facts, "mouth": Mouth}, environ={})
     heard: list[Heard] = []
 
     async def main() -> None:
