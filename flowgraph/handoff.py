@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -11,12 +12,14 @@ T = TypeVar("T")
 class Handoff(Generic[T]):
     """One thread puts, the node's `run` iterates. When the ring is full the item is lost, and counted."""
 
-    __slots__ = ("_closed", "_head", "_loop", "_ring", "_signalled", "_tail", "_waiter", "count_lost")
+    __slots__ = ("_closed", "_head", "_loop", "_ring", "_signalled", "_tail", "_thread", "_waiter", "count_lost")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, capacity: int) -> None:
         self.count_lost = 0
         """Items that found the ring full, so far."""
         self._loop = loop
+        # Made in the loop's own thread, by a node that opens.
+        self._thread = threading.get_ident()
         self._ring: list[T | None] = [None] * (capacity + 1)
         self._head = 0
         self._tail = 0
@@ -65,6 +68,9 @@ class Handoff(Generic[T]):
         return item  # type: ignore[return-value]
 
     def _signal(self) -> None:
+        if threading.get_ident() == self._thread:  # a virtual device: no need to wake a loop that is awake
+            self._wake()
+            return
         try:
             self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:
