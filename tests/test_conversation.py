@@ -18,7 +18,6 @@ import soxr
 from flowgraph.compare import word_errors
 from nodes.servers import hearing
 from nodes.servers.stt import to_s16le
-from nodes.servers.wav import read
 
 pytestmark = pytest.mark.timeout(240)
 AUDIBLE = 10 ** (-50 / 20)
