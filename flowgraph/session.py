@@ -37,6 +37,8 @@ LAG_NS = 20 * MS
 """A loop that comes this much too late is written into the trace."""
 STUCK_NS = 60 * SECOND
 CLOSE_S = 3.0
+DEATH_TOLD_S = 1.0
+"""Who uses a server that has died finds out within this."""
 
 
 class Session:
@@ -339,8 +341,14 @@ class Session:
         self.trace.tap((at, WIRE, service, event))
 
     def _fail(self, error: FlowError) -> None:
-        """A server of ours died: the nodes that use it meet that by themselves; what killed it is worth a line."""
-        self._tell(str(error))
+        """A server of ours died."""
+        self._spawn(self._tell_of_death(error, len(self.said)))
+
+    async def _tell_of_death(self, error: FlowError, said: int) -> None:
+        """Whoever is using it says so, naming what killed it; where nobody is, it is worth a line of its own."""
+        await asyncio.sleep(DEATH_TOLD_S)
+        if not any(error.message in line for line in self.said[said:]):
+            self._tell(str(error))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         owner = self.graph.owner

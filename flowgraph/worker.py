@@ -184,6 +184,7 @@ class Worker:
                 await self._close_node()
             else:
                 self._note("restarted")
+                self._say(f"node '{self.name}' was restarted")
                 return
 
     async def _close_node(self) -> None:

@@ -56,7 +56,7 @@ def _voiced(samples: npt.NDArray[np.float32], rate_hz: int) -> list[bool]:
 class _Listener:
     """One stream of sound, and how far into the script it is."""
 
-    def __init__(self, lines: Sequence[Line], rate_hz: int) -> None:
+    def __init__(self, lines: Sequence[Line], rate_hz: int, before: _Listener | None = None) -> None:
         self._lines = lines
         self._rate_hz = rate_hz
         self._rest = b""
@@ -67,6 +67,10 @@ class _Listener:
         self.ms = 0
         """Milliseconds of sound so far."""
         self.begin_ms = 0
+        if before is not None:
+            before.words(final=True)
+            self._index, self._told = before._index, before._told
+            self._voiced_ms, self._silence_ms = before._voiced_ms, before._silence_ms
 
     def feed(self, data: bytes) -> None:
         import numpy as np
@@ -102,12 +106,16 @@ class _Listener:
 
 
 def stt(lines: Sequence[Line], *, delay_s: float = 0.1) -> web.Application:
-    """Deepgram's live protocol. `delay_s`: from Finalize to its answer."""
+    """Deepgram's live protocol. `delay_s`: from Finalize to its answer. Where a socket breaks, the next one goes on in the script; what
+    had been heard is lost.
+    """
+    before: _Listener | None = None
 
     async def listen(request: web.Request) -> web.WebSocketResponse:
+        nonlocal before
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        listener = _Listener(lines, int(request.query["sample_rate"]))
+        listener = before = _Listener(lines, int(request.query["sample_rate"]), before)
         last: list[str] = []
         told_ms = 0
 
