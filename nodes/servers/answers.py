@@ -19,23 +19,23 @@ from fractions import Fraction
 from nodes.servers import sums
 from nodes.servers.sums import say, say_ordinal
 
-WHAT_I_AM = "I am a small rule based responder, not a language model."
-WHAT_I_CAN = "Ask me for the time, the date, a sum, a joke, or a long story."
+WHAT_I_AM = "I'm a small program with a few rules, not a language model."
+WHAT_I_CAN = "Ask me what day it is, what nine times seven is, or ask me for a long story."
 
 STORY = (
-    "Once upon a time, there was an old lighthouse on a small island in the north. "
-    "A man called Peter lived there, with a gray cat and a very old radio. "
+    "Once upon a time, there was an old house by the sea. "
+    "A very old man lived in the house, and nobody knew his name. "
     "One winter night there was a terrible storm. "
-    "The wind was so strong that the windows began to shake, and the sea was as black as coal. "
-    "Peter wanted to light the lamp, but the lamp was broken. "
-    "He looked out of the window, and far away he saw the light of a ship. "
-    "Then the cat jumped on the table and sat down on the old radio. "
-    "The radio had been silent for ten years, but now it began to speak. "
-    "Hello, said a voice, is anybody there? "
-    "Peter took the microphone and told the ship where the rocks were. "
-    "He talked for one hour, and then for two hours, and the ship followed his voice. "
-    "In the morning the storm was over, and the ship lay safe in the bay behind the island. "
-    "You saved us with your voice, said the captain, and we will never forget it. "
+    "He looked out of the window, and far away he saw a light. "
+    "Somebody was out there in the storm, and did not know where to go. "
+    "Suddenly the old radio began to speak. "
+    "We cannot see anything, said the voice, please keep talking. "
+    "So the old man kept talking. "
+    "He talked for one hour, and then for two hours, and they followed his voice. "
+    "In the morning the storm was over, and the sun was shining on the water. "
+    "Seven people were standing outside, and all of them were smiling. "
+    "You saved us with your voice, said one of them, and we will never forget it. "
+    "From that day on the old man was never alone again. "
     "That is the end of the story."
 )
 
@@ -111,7 +111,7 @@ def enough(turn: Turn) -> str | None:
     if turn.is_only(
         r"(?:no |okay |ok )?(?:wait|hold on|(?:stop|that is enough|that's enough|enough|never mind|be quiet|cancel)(?: .*)?)"
     ):
-        return "All right, I am quiet."
+        return "All right, I will be quiet."
     return None
 
 
@@ -146,7 +146,7 @@ def told_name(turn: Turn) -> str | None:
     name = _name_in(turn.text)
     if not name:
         return None
-    mine = " I have no name, I am a small rule based responder." if turn.has(r"your name|who are you") else ""
+    mine = " I have no name, I'm only a small program." if turn.has(r"your name|who are you") else ""
     return f"Nice to meet you, {name}.{mine}"
 
 
@@ -313,10 +313,10 @@ def outside(turn: Turn) -> str | None:
 
 def small_talk(turn: Turn) -> str | None:
     if turn.has(r"how are you|how do you do|how is it going|how's it going|how are things"):
-        return "I am fine, thank you. How can I help you?"
+        return "I'm fine, thank you. How can I help you?"
     if turn.has(r"thank you|thanks|thank"):
         bye = turn.has(r"goodbye|good bye|bye|see you|good night")
-        return "You are welcome. Goodbye!" if bye else "You are welcome."
+        return "You're welcome. Have a nice day." if bye else "You're welcome."
     if turn.has(r"goodbye|good bye|bye|see you|good night"):
         return "Goodbye! It was nice to talk to you."
     if turn.is_only(GREETING + "(?: .{1,20})?"):
@@ -326,7 +326,7 @@ def small_talk(turn: Turn) -> str | None:
     if turn.is_only(
         r"(?:i am|i'm) (?:fine|good|well|okay|great|happy)(?: .*)?|(?:that was |very |how )*(?:funny|nice|good|great|cool|wonderful|lovely)"
     ):
-        return "I am glad to hear that."
+        return "I'm glad to hear that."
     if turn.has(r"(?:i am|i'm|feel) (?:sad|tired|ill|sick|bored|lonely|angry)"):
         return "I am sorry to hear that. A story may help: just ask me for one."
     if turn.has(r"sorry|excuse me"):

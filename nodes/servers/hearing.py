@@ -10,8 +10,8 @@ Four ideas carry this file; each was measured on recorded conversations.
    searched for a single phrase only, at a tenth of the cost, which gives their mean; then the words are decoded from the
    beginning. Whoever asks for words before gets them with the mean of what there is.
 3. **Silence is not decoded.** A gate over the tracked noise floor keeps it out: no CPU, and no words made of noise.
-4. **What only noise could have said is not said.** A lone short function word, or one drawn out over a second and a
-   half, is what this model makes of knocks, hums and breath.
+4. **What only noise could have said is not said.** An utterance without pitch is no speech (`Pitch`); and a lone short
+   function word, or one drawn out over a second and a half, is what this model makes of tones and hums.
 
 Everything here is plain and synchronous: bytes in, words out. Sound is s16le mono at 16 kHz; times are milliseconds
 from the start of the stream, counted in samples.
@@ -19,19 +19,17 @@ from the start of the stream, counted in samples.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nodes.servers.gate import BLOCK_BYTES, BLOCK_MS, Gate, Pitch
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-RATE_HZ = 16_000
-BLOCK_MS = 20
-BLOCK_BYTES = RATE_HZ * BLOCK_MS // 1000 * 2
 LEAD_MS = 400
 """Silence given to the decoder before the first sound: a word needs its soft beginning."""
 CLOSE_MS = 700
@@ -49,6 +47,8 @@ UNKNOWN_EAR = "40,3,-1"
 MEASURING, DECODING = "measuring", "_default"
 """The decoder's two searches: one that costs next to nothing, and the one for words (its own name for it)."""
 DRAWN_OUT_MS = 1500
+VOICED_MS = 60
+"""The shortest word has so much pitch."""
 FILLERS = frozenset(
     {"a", "ah", "an", "and", "are", "eh", "her", "him", "hm", "hmm", "huh", "i'm", "in", "is", "it", "mm", "of", "oh"}
     | {"if", "on", "or", "that", "the", "this", "uh", "um"}
@@ -79,37 +79,6 @@ def decoder(*, streaming: bool) -> Any:
     if streaming:
         made.add_keyphrase(MEASURING, "hello")
     return made
-
-
-class Gate:
-    """Tells sound from the noise of the room: a block is sound where it rises well above the floor of late."""
-
-    WINDOW_BLOCKS = 15
-    WINDOWS = 8
-    ABOVE_FLOOR_DB = 8.0
-    QUIETEST_DB = -62.0
-    """dBFS. No room is quieter, and a muted microphone's dither is not speech."""
-
-    def __init__(self) -> None:
-        self._lowest: deque[float] = deque([self.QUIETEST_DB] * self.WINDOWS, maxlen=self.WINDOWS)
-        self._now = 0.0
-        self._blocks = 0
-
-    def is_sound(self, block: bytes) -> bool:
-        level_db = _level_db(block)
-        self._now = min(self._now, level_db)
-        self._blocks += 1
-        if self._blocks == self.WINDOW_BLOCKS:
-            self._lowest.append(max(self._now, self.QUIETEST_DB))
-            self._now, self._blocks = 0.0, 0
-        return level_db > min(self._lowest) + self.ABOVE_FLOOR_DB
-
-
-def _level_db(block: bytes) -> float:
-    import numpy as np
-
-    samples = np.frombuffer(block, "<i2").astype(np.float32) / 32768
-    return 10 * math.log10(float(np.mean(samples * samples)) + 1e-12)
 
 
 class Ear:
@@ -165,11 +134,13 @@ class Hearing:
         decoder.reinit_feat()
         self._decoder = decoder
         self._gate = Gate()
+        self._pitch = Pitch()
         self._ear = Ear()
         self._rest = b""
         self._lead: deque[bytes] = deque(maxlen=LEAD_MS // BLOCK_MS)
         self._utterance: list[bytes] = []
         self._start_ms = 0
+        self._voiced_ms = 0
         self._before: Any = None
         self._measuring = False
         """The utterance is not being decoded yet."""
@@ -199,7 +170,10 @@ class Hearing:
                 self._lead.append(block)
                 if sound:
                     self._open()
+                    self._voiced_ms = BLOCK_MS * self._pitch.is_voiced(block)
                 continue
+            if sound and self._voiced_ms < VOICED_MS and self._pitch.is_voiced(block):
+                self._voiced_ms += BLOCK_MS
             self._utterance.append(block)
             pending.append(block)
             if sound and self._ear.heard(BLOCK_MS):
@@ -304,10 +278,13 @@ def only_noise(words: list[Word]) -> bool:
 
 def understand(decoder: Any, pcm: bytes) -> list[Word]:
     """The words of a whole recording (s16le, mono, 16 kHz), decoded utterance by utterance with all passes."""
-    gate, words = Gate(), list[Word]()
+    gate, pitch, words = Gate(), Pitch(), list[Word]()
     blocks = [pcm[start : start + BLOCK_BYTES] for start in range(0, len(pcm) - BLOCK_BYTES + 1, BLOCK_BYTES)]
     sound = [gate.is_sound(block) for block in blocks]
+    voiced = [here and pitch.is_voiced(block) for here, block in zip(sound, blocks, strict=True)]
     for first, last in _stretches(sound):
+        if sum(voiced[first:last]) * BLOCK_MS < VOICED_MS:
+            continue
         decoder.start_utt()
         decoder.process_raw(b"".join(blocks[first:last]), full_utt=True)
         decoder.end_utt()

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from nodes.servers.hearing import RATE_HZ, Hearing, Word, decoder, understand
+from nodes.servers.gate import RATE_HZ
+from nodes.servers.hearing import Hearing, Word, decoder, understand
 from nodes.servers.serving import arguments, authorised, finished, openai_error, serve
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class Live:
                 await self._send_final(self._hearing.finalise(), from_finalize=True)
         words = await loop.run_in_executor(None, self._hearing.finish)
         if not self._socket.closed:
-            if words or self._final_ms < self._hearing.now_ms:
+            if words:
                 await self._send_final(words)
             await self._send(self._metadata())
             await self._socket.close()
@@ -391,12 +392,14 @@ async def _transcribe(request: web.Request, decoders: Decoders) -> web.Response:
     except ValueError as error:
         return openai_error(400, f"the form cannot be read: {error}")
     file, shape = form.get("file"), str(form.get("response_format", "json"))
-    if not isinstance(file, web.FileField):
-        return openai_error(400, "file is missing: send the recording as a part with a file name", param="file")
     if not form.get("model"):
         return openai_error(400, "you must provide a model parameter", param="model")
+    if not isinstance(file, web.FileField):
+        return openai_error(400, "file is missing: send the recording as a part with a file name", param="file")
     if shape not in ("json", "text", "verbose_json"):
-        return openai_error(400, f"response_format {shape!r} is none of json, text, verbose_json", param=shape)
+        return openai_error(
+            400, f"response_format {shape!r} is none of json, text, verbose_json", param="response_format"
+        )
     language = str(form.get("language") or "en")
     if language.lower().split("-")[0] not in ("en", "english"):
         return openai_error(400, f"language {language!r} is not supported: this server understands English only",

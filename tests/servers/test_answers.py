@@ -34,11 +34,11 @@ def reply(*messages: str, now: datetime = NOW) -> str:
         ("what is ten divided by three", "Ten divided by three is about three point three three three."),
         ("12 / 0", "Nobody can divide by zero."),
         ("what is the capital of france", "The capital of France is Paris."),
-        ("thank you very much good bye", "You are welcome. Goodbye!"),
-        ("stop that is enough", "All right, I am quiet."),
+        ("thank you very much good bye", "You're welcome. Have a nice day."),
+        ("stop that is enough", "All right, I will be quiet."),
         ("count to five", "One, two, three, four, five."),
         ("hi there", "Hello! What can I do for you?"),
-        ("how are you", "I am fine, thank you. How can I help you?"),
+        ("how are you", "I'm fine, thank you. How can I help you?"),
         ("", "I did not hear anything. Please say it again."),
         ("?!", "I did not hear anything. Please say it again."),
     ],
@@ -79,17 +79,19 @@ def test_a_sum_goes_on_where_the_last_one_ended() -> None:
 
 
 def test_the_story_is_long_and_goes_on_in_the_sentence_where_it_was_stopped() -> None:
-    told = STORY[: STORY.index("broken")]
+    told = STORY[: STORY.index("storm")]
     history = [
         ("user", "tell me a story"),
         ("assistant", told),
         ("user", "stop"),
-        ("assistant", "All right, I am quiet."),
+        ("assistant", "All right, I will be quiet."),
     ]
 
     assert reply("tell me your longest story") == STORY
     assert len(STORY.split()) > 130  # the better part of a minute: time enough to interrupt it
-    assert answer([*history, ("user", "please go on")], NOW).startswith("All right. Peter wanted to light the lamp")
+    assert answer([*history, ("user", "please go on")], NOW).startswith(
+        "All right. One winter night there was a terrible storm."
+    )
     assert answer([("user", "story"), ("assistant", STORY), ("user", "go on")], NOW) == "That was the end of the story."
 
 
