@@ -39,7 +39,7 @@ async def main(path: Path, times: int) -> list[float]:
         heard=default("input"),
         played=None,
         block=lambda heard, _played, at, _: blocks.append((at, np.array(heard))),
-        failed=print,
+        failed=lambda error: print(error, file=sys.stderr),
         now=time.monotonic_ns,
     )
     nodes: dict[str, Node] = {"feed": Feed(), "speaker": Ffplay()}
@@ -49,7 +49,7 @@ async def main(path: Path, times: int) -> list[float]:
     async with session:
         await session.finished()
     await asyncio.sleep(0.2)
-    microphone.stop()
+    await microphone.stop()
     return [(at - recorded(blocks, at, microphone.rate_hz)) / MS for at in told]
 
 
