@@ -10,9 +10,9 @@ it reads from the earlier user messages each time, so there is no state to lose.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 
@@ -53,7 +53,7 @@ CAPITALS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Turn:
     """What there is to answer."""
 
@@ -98,6 +98,11 @@ def clean(text: str) -> str:
     return " ".join(re.findall(r"[^\W_]+(?:[.'][^\W_]+)*|(?<= )[-+*/×÷^](?= )", text))
 
 
+STOP = (
+    r"(?:no |okay |ok |please )?(stop|that is enough|that's enough|enough|never mind|be quiet|cancel|wait|hold on)\b"
+    r"(?: (?:it|that is enough|that|there|now|please|a moment|talking|and))* ?"
+)
+
 # --- Rules, in the order in which they are asked ----------------------------------------------------------------------
 
 GREETING = r"(?:hello|hi|hey|good (?:morning|afternoon|evening))(?: there)?"
@@ -108,11 +113,14 @@ def nothing(turn: Turn) -> str | None:
 
 
 def enough(turn: Turn) -> str | None:
-    if turn.is_only(
-        r"(?:no |okay |ok )?(?:wait|hold on|(?:stop|that is enough|that's enough|enough|never mind|be quiet|cancel)(?: .*)?)"
-    ):
-        return "All right, I will be quiet."
-    return None
+    """ "Stop", alone or with what to talk about instead, is heard."""
+    found = re.match(STOP, turn.text)
+    if not found:
+        return None
+    rest = turn.text[found.end() :]
+    if re.match(r"(?:tell|what|who|how|do|can|could|when|where|which|is|are|count|my|i) ", rest):
+        return _first(dataclasses.replace(turn, text=rest))
+    return None if rest and found[1] == "wait" else "All right, I will be quiet."
 
 
 def again(turn: Turn) -> str | None:
