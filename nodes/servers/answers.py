@@ -113,7 +113,7 @@ def nothing(turn: Turn) -> str | None:
 
 
 def enough(turn: Turn) -> str | None:
-    """ "Stop", alone or with what to talk about instead, is heard."""
+    """Stops: alone, or with what to talk about instead."""
     found = re.match(STOP, turn.text)
     if not found:
         return None
