@@ -140,7 +140,7 @@ def figures() -> Iterator[Figure]:
     yield Figure("a frame over one edge, `def` node", min(plain), "µs", min(bare), against, most_ratio=3.0, most=5.0)
     yield Figure("a frame over one edge, `async def` node", min(awaiting), "µs", min(bare), against, most_ratio=4.0)
     idle_bare, idle = best_of(
-        ROUNDS,
+        2 * ROUNDS,
         lambda: median(bare_chain(IDLE_FRAMES, IDLE_S)[1]) * 1e6,
         lambda: idle_us(Pass),
     )
