@@ -101,9 +101,10 @@ class Inbox:
     @property
     def ended(self) -> bool:
         """True once every input that counts is closed and empty."""
-        return all(
-            channel.closed and not len(channel) for channel in self.channels if self.source or not channel.feedback
-        )
+        for channel in self.channels:
+            if not (channel.closed and not len(channel)) and (not channel.feedback or self.source):
+                return False
+        return True
 
     async def wait(self) -> None:
         """Return when there may be something to take, or something else to see to."""

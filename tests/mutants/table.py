@@ -231,8 +231,8 @@ MUTANTS = (
     ),
     Mutant(
         7, "a feedback edge keeps a node from ending", CHANNEL,
-        "for channel in self.channels if self.source or not channel.feedback",
-        "for channel in self.channels",
+        "if not (channel.closed and not len(channel)) and (not channel.feedback or self.source):",
+        "if not (channel.closed and not len(channel)):",
     ),
     # -- 8: two tasks, lanes, threads, the one door ------------------------------------------------------------------------
     Mutant(
