@@ -40,7 +40,7 @@ ServiceName = Annotated[str, _ServiceMarker()]
 class Node(BaseModel):
     """Subclass it in a file of its own; the file's name is the YAML type."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
     owns_turn: ClassVar[bool] = False
     """It alone may advance, commit and set the gain; its Plans are the prompts."""

@@ -56,7 +56,7 @@ Span = Annotated[tuple[int, int], AfterValidator(_ordered)]
 class RecordedUtterance(BaseModel):
     """One thing that the recorded user says."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     audio: Path = Field(description="WAV file, from the folder of the YAML file.")
     range: Span | None = Field(None, description="The part of the file that is played; all of it without.")
@@ -144,7 +144,7 @@ class RecordedUtterance(BaseModel):
 class Conversation(BaseModel):
     """A recorded user: what is said, in order, and the noise of the room."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     name: str = ""
     description: str = ""
