@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.table import Table
 from rich.text import Text
 
 from flowgraph.cli.console import stderr, stdout, tell_error
@@ -60,6 +59,8 @@ def list_devices() -> None:
 
     # By name: the engine doesn't import nodes, and only this command needs to know of sound.
     devices = import_module("nodes.sound.hardware").list_devices()
+    from rich.table import Table
+
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("device", style="cyan", overflow="fold")
     for head in ("mic", "speaker", "what it is"):
