@@ -165,6 +165,21 @@ def test_the_ear_adapts_to_a_voice_within_its_first_utterance(streaming: Any, mo
     assert adapting < wrong()
 
 
+def test_a_decoder_keeps_nothing_of_the_stream_before(streaming: Any) -> None:
+    def measured() -> str:
+        listener = Hearing(streaming)
+        listener.feed(said(1))
+        listener.finish()
+        return listener._ear.mean
+
+    first = measured()
+    other = Hearing(streaming)
+    other.feed(pcm(noise(2000, dbfs=-35)) + said(PRODUCT))
+    other.finish()
+
+    assert measured() == first
+
+
 def test_who_never_pauses_is_understood_too(streaming: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hearing, "LONGEST_MS", 1500)
     listener = Hearing(streaming)
