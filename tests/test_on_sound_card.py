@@ -39,6 +39,7 @@ from tests.sound_card import NoSoundCard, SoundCard, sound_card
 pytestmark = [pytest.mark.sound, pytest.mark.timeout(120)]
 
 QUESTION = "do you know what time it is"
+ALL_THAT_IS_SAID = f"{QUESTION} tell me your longest story stop it tell me what day it is"
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "graphs/conversations/demo"
@@ -257,7 +258,7 @@ def talk(card: SoundCard, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run
     """
     for _ in range(3):
         running, folder = converse_aloud(card, tmp_path_factory.mktemp("talk"))
-        if word_errors(QUESTION, understood(channels(folder / "talk.wav")[: 5 * RATE_HZ, 0]))[0] <= 2:
+        if word_errors(ALL_THAT_IS_SAID, understood(channels(folder / "talk.wav")[:, 0]))[0] <= 3:
             break
     return running, folder
 
@@ -272,7 +273,7 @@ def converse_aloud(card: SoundCard, folder: Path) -> tuple[Running, Path]:
             running.say("6-story")
             running.until("heard", lambda heard: len(heard["text"].split()) >= 3)
             running.say("7-stop")
-            running.until("turn", lambda turn: "stop" in turn["said"])
+            running.until("turn", lambda turn: turn["number"] >= 3)
             running.process.send_signal(signal.SIGINT)
             running.until("summary")
             running.process.communicate(timeout=10)
