@@ -3,24 +3,22 @@
 It alone turns facts into plans. Two decisions are kept apart:
 
 - *candidate*: after `speculate_after` of silence an attempt starts; its answer is prepared behind the held edge.
-- *commit*: after `end_silence` the user's turn is over, and the answer may be heard.
+- *commit*: once the policy `end` says that the user's turn is over (`nodes/turns/ending.py`), the answer may be heard.
 
 1. Its only clock is `Voice`, counted in audio. The VAD decides no end; this node does.
-2. Transcripts join by the span of sound that they cover, never by arrival; one that contains an earlier span supersedes it.
-3. The user speaks on while an attempt is prepared: the commit is suspended at the onset; the attempt is withdrawn after
-   `withdraw_after` of speech or with a new word, else it goes on.
-4. A final transcript that says the same (case, spaces, punctuation aside) keeps the attempt; another one makes a new attempt as long
+2. The user speaks on while an attempt is prepared, or committed and not heard yet: the commit is suspended at the onset; the attempt is
+   withdrawn after `withdraw_after` of speech or with a new word, else it goes on.
+3. A final transcript that says the same (case, spaces, punctuation aside) keeps the attempt; another one makes a new attempt as long
    as nothing was heard, and only corrects the history afterwards. Without a final, the last partial counts `final_timeout`
    after the commit was due.
-5. While a committed answer is on, silence starts no attempt: a barge-in is decided first. Speech ducks the answer at its onset;
-   `confirm_after` of it (or a word) stops the answer for good, else the gain goes back.
-6. The history holds what was heard, no more. What the user said in an attempt that was never heard stays pending and joins the next.
+4. While a committed answer is heard, silence starts no attempt: speech over it is decided first (`nodes/turns/overlap.py`). It ducks
+   the answer at its onset, then pauses it; an interruption stops it for good, anything else lets it go on from the same sample.
+5. The history holds what was heard, no more. What the user said in an attempt that was never heard stays pending and joins the next.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal
@@ -31,17 +29,26 @@ from flowgraph.errors import FlowError
 from flowgraph.node import Node
 from flowgraph.units import MS, SECOND, Duration
 from nodes.sound.room import Room
+from nodes.text.finishing import asked, words_of
+from nodes.turns.ending import Adaptive, Evidence, Fixed, Model, Policy, thresholds_for
+from nodes.turns.history import History
+from nodes.turns.overlap import UNFINISHED, Listening, Overlap, backchannels
+from nodes.turns.pauses import Pauses
+from nodes.turns.said import COVERS_NS, Said, same
 from nodes.vocabulary import EndOfTurn, Failure, Heard, Prompt, SpeechStarted, ToolResult, Transcript, Voice
-
-Role = Literal["system", "user", "assistant", "tool"]
-
-COVERS_NS = 150 * MS
-"""A final transcript whose span ends no earlier than this before the last voiced sample covers it."""
 
 DEFAULT_SYSTEM = (
     "You are a voice assistant. You are heard, not read: answer in one to three short spoken sentences, "
     "without lists, markup or emoji. Begin with a short clause."
 )
+BACKCHANNELS = (
+    "mhm", "mm", "mmhm", "mm hmm", "hm", "hmm", "uh huh", "huh", "uh", "um", "ah", "oh", "yeah", "yes", "yep", "right", "okay",
+    "ok", "sure", "i see", "all right", "alright", "good", "great", "nice", "wow", "really", "exactly", "cool",
+)  # fmt: skip
+REGRET_NS = SECOND
+"""Who speaks on within this of an answer's first sound had not finished."""
+LONGEST_PAUSE_MS = 3000
+"""A longer silence is no pause within a turn."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -54,8 +61,8 @@ class Attempt:
     ended_at: int
     """The user's last voiced sample."""
     committed: bool = False
-    audible: bool = False
-    over: bool = False
+    audible_at: int = 0
+    """When its first sound was heard; 0 = not yet."""
 
 
 class Dialogue(Node):
@@ -64,63 +71,148 @@ class Dialogue(Node):
     owns_turn = True
     needs = (Transcript,)
 
-    end: Literal["silence", "transcript"] = Field(
-        "silence",
-        description="What ends the user's turn: `silence` of `end_silence`, or `transcript`: each final transcript is a turn.",
+    end: Literal["fixed", "adaptive", "model", "transcript"] = Field(
+        "fixed",
+        description="What ends the user's turn. `fixed`: `end_silence`. `adaptive`: silence whose length depends on whether the words sound "
+        "finished, on the user's own pauses, and on what was asked. `model`: an acoustic end-of-turn model (`smart_turn`), asked again "
+        "and again while the silence lasts. `transcript`: each final transcript is a turn.",
     )
-    end_silence: Duration = Field(400 * MS, description="So much silence ends the user's turn.")
+    end_silence: Duration = Field(
+        400 * MS, description="So much silence ends the user's turn; with `adaptive`, where the words don't tell."
+    )
+    finished_silence: Duration = Field(
+        240 * MS, description="`adaptive`: so much silence is enough where the words sound finished."
+    )
+    unfinished_silence: Duration = Field(
+        1200 * MS,
+        description="`adaptive`: so much silence it takes where they can't be the end. `model`: where the model is never sure.",
+    )
+    learn_pauses: bool = Field(
+        True, description="`adaptive`: learn how long this user pauses, in place of `end_silence`."
+    )
+    cutoff_budget: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="`model`: of a user's pauses of 100 ms or more, this share may be taken for the end; picks the thresholds.",
+    )
+    thresholds: dict[str, float] = Field(
+        {},
+        description="`model`: silence such as `200ms` → probability that ends the turn there, instead of `cutoff_budget` "
+        "(`flow tune` fits them).",
+    )
+    words_weight: float = Field(
+        1.0, ge=0, description="`model`: how much the words count beside the sound; 0 = not at all."
+    )
     speculate_after: Duration | Literal["off"] = Field(
         "off", description="Begin to prepare an answer after so much silence, before the turn is over; `off` waits."
     )
+    speculate_on: Literal["silence", "partial"] = Field(
+        "silence",
+        description="What an attempt waits for beside the silence: `silence`: the final transcript of it; `partial`: not even that, the "
+        "partial one will do.",
+    )
+    max_attempts: int = Field(
+        0,
+        ge=0,
+        description="So many attempts may be prepared ahead in one turn, then the turn has to be over; 0 = no bound.",
+    )
+    backoff: float = Field(
+        1.0, ge=1, description="Each attempt withdrawn in a turn makes the next one wait so many times longer."
+    )
     final_timeout: Duration = Field(300 * MS, description="Wait so long for a final transcript, then take the partial.")
-    withdraw_after: Duration = Field(150 * MS, description="So much new speech withdraws an attempt not yet committed.")
+    withdraw_after: Duration = Field(
+        150 * MS, description="So much new speech withdraws an attempt that isn't heard yet."
+    )
     barge_in: Literal["auto", "off", "headphones", "on"] = Field(
         "auto",
         description="May the user interrupt? `headphones`: yes, no echo reaches the microphone. `on`: yes, an echo canceller is in "
         "the graph. `off`: what is said while the answer plays is not listened to. `auto`: `off` where a real microphone may "
         "hear a real speaker, else as with headphones.",
     )
-    confirm_after: Duration = Field(200 * MS, description="So much speech over the answer is an interruption.")
-    duck: float = Field(0.25, ge=0, le=1, description="Gain of the answer while it is not clear yet.")
+    duck: float = Field(
+        0.25, ge=0, le=1, description="Gain of the answer as soon as somebody speaks over it; 0 pauses it."
+    )
+    pause_after: Duration = Field(200 * MS, description="So much speech over the answer pauses it until it is decided.")
+    confirm_after: Duration = Field(
+        700 * MS, description="So much speech over the answer is an interruption, even before its words are known."
+    )
+    backchannels: list[str] = Field(
+        list(BACKCHANNELS),
+        description="What is said over an answer without wanting the turn. Case and punctuation aside.",
+    )
     system: str = Field(DEFAULT_SYSTEM, description="The system prompt: a text, or `file:PATH` beside the graph.")
     greeting: str = Field("", description="Said first, before the user speaks.")
     language: str = Field("", description="Language to answer in, such as `English`; added to the system prompt.")
     max_answer: int = Field(400, ge=0, description="Bound of an answer, in tokens; 0 = none.")
-    max_history: int = Field(40, ge=2, description="So many messages are remembered.")
+    max_history: int = Field(40, ge=4, description="So many messages are remembered.")
     idle_timeout: Duration | Literal["off"] = Field("off", description="End the session after so much silence.")
 
     def speculates(self) -> bool:
-        return self.speculate_after != "off" and self.end == "silence"
+        return self.speculate_after != "off" and self.end != "transcript"
 
     def typical_ns(self) -> int:
-        return self.end_silence if self.end == "silence" else 0
+        return 0 if self.end == "transcript" else round(self._policy().least_ms * MS)
 
     def candidate_ns(self) -> int:
         return self.speculate_after if isinstance(self.speculate_after, int) else 0
 
     def problems(self) -> Iterator[str]:
-        if isinstance(self.speculate_after, int) and self.speculate_after > self.end_silence:
-            yield "speculate_after is longer than end_silence: nothing would be prepared ahead; make it shorter, or `off`"
+        if isinstance(self.speculate_after, int) and self.end != "transcript":
+            longest = self.end_silence if self.end == "fixed" else self.unfinished_silence
+            if self.speculate_after > longest:
+                name = "end_silence" if self.end == "fixed" else "unfinished_silence"
+                yield f"speculate_after is longer than {name}: nothing would be prepared ahead; make it shorter, or `off`"
+        if self.end == "adaptive" and not self.finished_silence <= self.end_silence <= self.unfinished_silence:
+            yield (
+                "finished_silence, end_silence and unfinished_silence have to rise in this order: what sounds finished "
+                "needs no more silence than what doesn't"
+            )
+        if self.pause_after > self.confirm_after:
+            yield "pause_after is longer than confirm_after: an interruption would be certain before the answer pauses"
+        try:
+            thresholds_for(self.thresholds, self.cutoff_budget)
+        except ValueError as error:
+            yield f"thresholds: {error}"
 
     async def open(self) -> None:
         system = self._read_system()
         if self.language:
             system += f" Always answer in {self.language}."
-        self._history: list[tuple[Role, str]] = []
-        self._system: tuple[Role, str] = ("system", system)
-        self._by_silence = self.end == "silence" and (not self.ctx.fed or Voice in self.ctx.fed)
+        self._by_silence = self.end != "transcript" and (not self.ctx.fed or Voice in self.ctx.fed)
+        if self.end == "model" and self.ctx.fed and EndOfTurn not in self.ctx.fed:
+            raise FlowError(
+                "`end: model` needs a node that judges the sound of a silence, and no edge brings its end_of_turn here",
+                hint="add a node {type: smart_turn} with edges mic -> smart_turn -> dialogue and vad -> smart_turn, or take end: adaptive",
+            )
+        self._decides = self._policy()
+        self._listening = Listening(self.confirm_after, self.final_timeout, backchannels(self.backchannels))
+        self._history = History(system, most=self.max_history)
+        self._pauses = Pauses()
+        self._said = Said()
+        self._answered = Said()
+        """What the answer that is heard answers: a late transcript may correct it."""
         self._attempt: Attempt | None = None
+        self._tries = self._withdrawn = 0
+        """Attempts of this turn, and those of them that were withdrawn."""
         self._open_turn = False
+        """The user said something that wants an answer."""
+        self._began_over = False
+        """… and began to while the last answer was heard."""
         self._speaking = False
         self._onset_at = 0
         self._last_voiced_at = 0
         self._silence_ms = 0
-        self._barge_in = False
-        self._finals: list[Transcript] = []
-        self._partial: Transcript | None = None
+        self._paused_ms = 0.0
+        """The silence before the speech that goes on; 0 = it isn't known to be a pause."""
+        self._scores: dict[int, float] = {}
+        self._overlap: Overlap | None = None
+        self._refused: Overlap | None = None
+        """Speech over this answer that was no interruption, as far as was known."""
+        self._suspended = False
+        """Somebody speaks before the committed answer is heard."""
         self._deaf_until = 0
         self._idle_since = 0
-        self._answering = -1
         self._interruptible = self.barge_in != "off"
 
     async def run(self) -> AsyncIterator[Prompt]:
@@ -135,24 +227,26 @@ class Dialogue(Node):
             now = self.ctx.clock.now()
             self._attempt = Attempt(self.ctx.turn.advance(), "", now, committed=True)
             self.ctx.turn.commit(self._attempt.number)
-            yield Prompt((self._system,), say=self.greeting, at=now)
+            yield Prompt(self._history.prefix, say=self.greeting, at=now)
 
     def process(
         self, frame: SpeechStarted | Voice | Transcript | EndOfTurn | Heard | ToolResult | Failure
     ) -> Iterator[Prompt]:
         match frame:
+            case Voice(speaking=True):
+                self._on_speech(frame)
             case Voice():
-                yield from self._on_voice(frame)
+                yield from self._on_silence(frame)
             case SpeechStarted():
                 self._on_onset(frame)
-            case Transcript(final=True):
-                yield from self._on_final(frame)
             case Transcript():
-                self._on_partial(frame)
+                yield from self._on_transcript(frame)
+            case EndOfTurn():
+                yield from self._on_score(frame)
             case Heard():
                 yield from self._on_heard(frame)
             case ToolResult():
-                self._history.append(("tool", f"{frame.name}: {frame.text}"))
+                self._history.tool(frame.name, frame.text)
             case _:
                 pass  # a Failure's attempt ends by its own `Heard(reason="error")`
 
@@ -164,188 +258,278 @@ class Dialogue(Node):
         self._onset_at = frame.at
         self._idle_since = 0
         answer = self._answer()
+        if answer is None or not answer.audible_at:
+            self._paused_ms = (frame.at - self._last_voiced_at) / MS if self._open_turn else 0.0
         if answer is None:
+            self._began_over = self._began_over and self._open_turn
             self._open_turn = True
-        elif self._interruptible or not answer.audible:
-            self._barge_in = True
-            self.ctx.turn.set_gain(self.duck if answer.audible else 0.0)
+        elif not answer.audible_at:
+            self._suspended = True
+            self.ctx.turn.set_gain(0.0)
+        elif self._interruptible:
+            if self._overlap is None:
+                self._overlap = Overlap(frame.at)
+            self._overlap.ended = False
+            self.ctx.turn.set_gain(min(self.duck, self.ctx.turn.gain))
 
-    def _on_voice(self, voice: Voice) -> Iterator[Prompt]:
-        if voice.speaking:
-            self._silence_ms = 0
-            self._last_voiced_at = voice.at
-            self._on_speech(voice.at - self._onset_at)
-            return
+    def _on_speech(self, voice: Voice) -> None:
+        self._silence_ms = 0
+        self._last_voiced_at = voice.at
+        self._scores.clear()
+        lasted = voice.at - self._onset_at
+        if self._overlap is not None:
+            self._overlap.lasted = max(lasted, self._overlap.lasted)
+            if lasted >= self.pause_after:
+                self.ctx.turn.set_gain(0.0)
+            self._judge_overlap()
+        elif lasted >= self.withdraw_after:
+            self._went_on()
+
+    def _on_silence(self, voice: Voice) -> Iterator[Prompt]:
         self._speaking = False
         self._silence_ms = voice.silence_ms
         if voice.silence_ms:
             self._last_voiced_at = voice.at - voice.silence_ms * MS
-        if self._barge_in:
-            self._barge_in = False
+        if self._suspended:
+            self._suspended = False
             self.ctx.turn.set_gain(1.0)
+        if self._overlap is not None:
+            self._overlap.ended = True
+            self._judge_overlap()
         if self._open_turn and self._by_silence and self._answer() is None:
             yield from self._proceed()
         elif not self._open_turn:
             self._watch_idle(voice.at)
 
-    def _on_speech(self, lasted_ns: int) -> None:
-        if self._barge_in:
-            if lasted_ns >= self.confirm_after:
-                self._interrupt()
-        elif self._attempt is not None and not self._attempt.committed and lasted_ns >= self.withdraw_after:
+    def _on_score(self, score: EndOfTurn) -> Iterator[Prompt]:
+        if self._speaking or score.at - score.silence_ms * MS < self._last_voiced_at - COVERS_NS:
+            return  # of a silence that is over
+        if self._overlap is not None:
+            self._overlap.unfinished = score.probability < UNFINISHED
+            return
+        self._scores[score.silence_ms] = score.probability
+        if self._open_turn and self._by_silence and self._answer() is None:
+            yield from self._proceed()
+
+    def _went_on(self) -> None:
+        """The user speaks on: what was being prepared answers only a part of it."""
+        if 0 < self._paused_ms <= LONGEST_PAUSE_MS:
+            self._pauses.add(self._paused_ms)
+        self._paused_ms = 0.0
+        if self._attempt is not None and not self._attempt.audible_at:
             self._withdraw()
 
-    def _on_partial(self, transcript: Transcript) -> None:
+    def _on_transcript(self, transcript: Transcript) -> Iterator[Prompt]:
         if transcript.start_at < self._deaf_until:
+            if transcript.final:
+                self._said.outdate(transcript)
             return
-        grown = self._partial is None or len(_words(transcript.text)) > len(_words(self._partial.text))
-        self._partial = transcript
-        if not grown or not self._speaking:
+        if transcript.final and self._corrects(transcript):
             return
-        if self._barge_in and transcript.text.strip() and transcript.end_at > self._onset_at:
-            self._interrupt()
-        elif self._attempt is not None and not self._attempt.committed and not _same(self._said(), self._attempt.said):
-            self._withdraw()
-
-    def _on_final(self, transcript: Transcript) -> Iterator[Prompt]:
-        if self._partial is not None and self._partial.end_at <= transcript.end_at:
-            self._partial = None
-        if transcript.start_at < self._deaf_until:
-            return
-        kept = [t for t in self._finals if not _supersedes(transcript, t)]
-        self._finals = sorted([*kept, transcript], key=lambda t: t.start_at)
+        grown = self._said.add(transcript)
         answer = self._answer()
-        if not self._by_silence:
-            self._last_voiced_at = transcript.end_at or transcript.at
-            if answer is None and self._said():
-                yield self._start(committed=True)
+        if self._overlap is not None:
+            self._judge_overlap()
+        elif not self._by_silence:
+            if transcript.final:
+                self._last_voiced_at = transcript.end_at or transcript.at
+                if answer is None and self._said.text:
+                    yield self._start(committed=True)
         elif answer is None:
-            if self._open_turn and not self._speaking:
-                yield from self._proceed()
-        elif not (self._barge_in or self._speaking or answer.audible or _same(self._said(), answer.said)):
+            yield from self._on_words(grown=grown)
+        elif answer.audible_at:
+            self._judge_late(answer)
+        elif transcript.final and not (self._speaking or same(self._said.text, answer.said)):
             yield self._start(committed=True)  # it was asked with a worse text, and nothing was heard yet
+        elif self._speaking and grown and not same(self._said.text, answer.said):
+            self._went_on()
+
+    def _on_words(self, *, grown: bool) -> Iterator[Prompt]:
+        """Another transcript, and no answer is committed."""
+        if self._speaking:
+            if grown and self._attempt is not None and not same(self._said.text, self._attempt.said):
+                self._went_on()
+        elif self._open_turn:
+            yield from self._proceed()
 
     # -- the decision --------------------------------------------------------------------------------------------------
 
     def _proceed(self) -> Iterator[Prompt]:
         """The user is silent: is there a candidate, is the turn over?"""
         silence_ns = self._silence_ms * MS
-        over = silence_ns >= self.end_silence
-        ready = self._covered() or silence_ns >= self.end_silence + self.final_timeout
-        if ready and not self._said():
+        text = self._said.text
+        settled = self._said.covers(self._last_voiced_at)
+        evidence = Evidence(text, settled, asked(self._history.last_answer), self._pauses, self._scores)
+        needed_ns = self._decides.needed_ms(evidence) * MS
+        over = silence_ns >= needed_ns and (settled or silence_ns >= needed_ns + self.final_timeout)
+        if not text or self._only_backchannel(text):
             if over:
                 self._forget_turn()  # a cough: speech without words
             return
-        candidate = isinstance(self.speculate_after, int) and silence_ns >= self.speculate_after
-        if ready and (over or candidate):
+        if over:
             attempt = self._attempt
-            if attempt is None or not _same(attempt.said, self._said()):
-                yield self._start(committed=over)
-            elif over:
+            if attempt is None or not same(attempt.said, text):
+                yield self._start(committed=True)
+            else:
                 attempt.committed = self.ctx.turn.commit(attempt.number)
+        elif self._may_prepare(text, silence_ns) and (settled or self.speculate_on == "partial"):
+            yield self._start(committed=False)
+
+    def _may_prepare(self, text: str, silence_ns: int) -> bool:
+        """May an answer to `text` be prepared, after so much silence? Not if it is already."""
+        if not isinstance(self.speculate_after, int) or (self.max_attempts and self._tries >= self.max_attempts):
+            return False
+        if self._attempt is not None and same(self._attempt.said, text):
+            return False
+        return silence_ns >= self.speculate_after * self.backoff**self._withdrawn
 
     def _start(self, *, committed: bool) -> Prompt:
         turn = self.ctx.turn
         number = turn.advance()
-        self._attempt = Attempt(number, self._said(), self._last_voiced_at, committed)
+        self._tries += 1
+        self._attempt = Attempt(number, self._said.text, self._last_voiced_at, committed)
         if committed:
             turn.commit(number)
-        messages = (self._system, *self._history, ("user", self._attempt.said))
+        messages = (*self._history.prefix, ("user", self._attempt.said))
         return Prompt(messages, max_tokens=self.max_answer, at=self._last_voiced_at)
 
     def _withdraw(self) -> None:
         self.ctx.turn.advance()
         self._attempt = None
+        self._suspended = False
+        self._withdrawn += 1
 
-    def _interrupt(self) -> None:
+    # -- speech over the answer ----------------------------------------------------------------------------------------
+
+    def _judge_overlap(self) -> None:
+        overlap = self._overlap
+        assert overlap is not None
+        verdict = self._listening.verdict(
+            overlap,
+            said=self._said.since(overlap.onset_at),
+            settled=self._said.covers(self._last_voiced_at),
+            silence=self._silence_ms * MS,
+            heard=self._history.last_answer,
+        )
+        if verdict == "interruption":
+            self._interrupt(overlap)
+        elif verdict == "nothing":
+            self._overlap, self._refused = None, overlap
+            self._said.forget_since(overlap.onset_at)
+            self.ctx.turn.set_gain(1.0)
+
+    def _judge_late(self, answer: Attempt) -> None:
+        """A transcript of speech over the answer that had been taken for nothing."""
+        refused = self._refused
+        if refused is None or self._answer() is not answer:
+            return
+        text = self._said.since(refused.onset_at)
+        verdict = self._listening.verdict(refused, said=text, settled=True, silence=0, heard=self._history.last_answer)
+        if text and verdict == "interruption":
+            self._interrupt(refused)
+        else:
+            self._said.forget_since(refused.onset_at)
+
+    def _interrupt(self, overlap: Overlap) -> None:
         """The user takes the turn."""
-        self._barge_in = False
+        attempt = self._attempt
+        if attempt is not None and attempt.audible_at and overlap.onset_at - attempt.audible_at < REGRET_NS:
+            pause_ms = (overlap.onset_at - attempt.ended_at) / MS
+            if 0 < pause_ms <= LONGEST_PAUSE_MS:
+                self._pauses.add(pause_ms)
+        self._overlap = self._refused = None
         self._open_turn = True
         self.ctx.turn.advance()
-        if self._attempt is not None and not self._attempt.audible:
-            self._attempt = None
+
+    def _only_backchannel(self, text: str) -> bool:
+        """Said over the end of an answer that asked nothing: not worth an answer of its own."""
+        return (
+            self._began_over
+            and asked(self._history.last_answer) == "nothing"
+            and self._listening.is_backchannel(words_of(text))
+        )
 
     # -- the answer ----------------------------------------------------------------------------------------------------
 
     def _on_heard(self, heard: Heard) -> Iterator[Prompt]:
         attempt = self._attempt
         if attempt is None or heard.turn != attempt.number:
-            self._remember_answer(heard)
+            self._history.heard(heard)
             return
-        if heard.first_audible_at and not attempt.audible:
-            attempt.audible = True
-            self._remember_question(attempt)
-        self._remember_answer(heard)
+        if heard.first_audible_at and not attempt.audible_at:
+            attempt.audible_at = heard.first_audible_at
+            self._asked(attempt)
+            if self._suspended:
+                self._suspended = False
+                self._overlap = Overlap(self._onset_at)
+        self._history.heard(heard)
         if heard.final:
-            if not attempt.audible and heard.reason == "done" and not heard.cut:
-                self._remember_question(attempt)
-            self._attempt = None
-            self._idle_since = 0
-            if heard.reason == "error" and not self._speaking:
-                self._open_turn = (
-                    False  # the question stays, and is asked again with the next; not over and over in the silence
-                )
-            if not self._interruptible:
-                self._deaf_until = max(heard.played_until, self._last_voiced_at if self._speaking else 0)
-                self._forget_before(self._deaf_until)
-            elif self._open_turn and not self._speaking and self._by_silence:
-                yield from self._proceed()
-            if self._barge_in:
-                self._barge_in = False
-                self._open_turn = True
+            yield from self._on_answered(attempt, heard)
 
-    def _remember_question(self, attempt: Attempt) -> None:
-        if attempt.said:
-            self._history.append(("user", attempt.said))
-        self._answering = attempt.number
-        self._history.append(("assistant", ""))
-        self._forget_before(attempt.ended_at + 1)
-        if not self._speaking:
+    def _on_answered(self, attempt: Attempt, heard: Heard) -> Iterator[Prompt]:
+        """Nothing more of the answer will be heard."""
+        if not attempt.audible_at and heard.reason == "done" and not heard.cut:
+            self._asked(attempt)
+        self._attempt = self._refused = None
+        self._idle_since = 0
+        if heard.reason == "error" and not self._speaking:
+            # The question stays, and is asked again with the next; not over and over in the silence.
             self._open_turn = False
-        excess = len(self._history) - self.max_history
-        if excess > 0:
-            del self._history[:excess]
+        if self._overlap is not None:
+            self._overlap = None
+            self._open_turn = self._began_over = True
+            self.ctx.turn.set_gain(1.0)
+        if not self._interruptible:
+            self._deaf_until = max(heard.played_until, self._last_voiced_at if self._speaking else 0)
+            self._said.forget_before(self._deaf_until)
+        elif self._open_turn and not self._speaking and self._by_silence:
+            yield from self._proceed()
 
-    def _remember_answer(self, heard: Heard) -> None:
-        """`Heard` is cumulative: the latest one of an attempt replaces what it said before."""
-        if heard.turn == self._answering:
-            for index in range(len(self._history) - 1, -1, -1):
-                if self._history[index][0] == "assistant":
-                    if (
-                        heard.text or heard.reason != "error"
-                    ):  # a player that failed can't tell any more what it had played
-                        self._history[index] = ("assistant", heard.text)
-                    break
+    def _asked(self, attempt: Attempt) -> None:
+        """The attempt's question has got an answer."""
+        self._history.asked(attempt.number, attempt.said)
+        self._answered = self._said.split(attempt.ended_at + 1)
+        self._tries = self._withdrawn = 0
+        if not self._speaking:
+            self._open_turn = self._began_over = False
+
+    def _corrects(self, final: Transcript) -> bool:
+        """A final transcript of what is being answered already: it corrects the history only."""
+        attempt = self._attempt
+        if attempt is None or not attempt.audible_at or final.end_at > attempt.ended_at + COVERS_NS:
+            return False
+        self._answered.add(final)
+        if text := self._answered.text:
+            self._history.correct(text)
+        return True
 
     # -- small things --------------------------------------------------------------------------------------------------
+
+    def _policy(self) -> Policy:
+        if self.end == "adaptive":
+            return Adaptive(
+                self.finished_silence / MS,
+                self.end_silence / MS,
+                self.unfinished_silence / MS,
+                learns=self.learn_pauses,
+            )
+        if self.end == "model":
+            return Model(
+                thresholds_for(self.thresholds, self.cutoff_budget), self.unfinished_silence / MS, self.words_weight
+            )
+        return Fixed(self.end_silence / MS)
 
     def _answer(self) -> Attempt | None:
         """The committed answer that is on (audible, or about to be)."""
         attempt = self._attempt
         return attempt if attempt is not None and attempt.committed and attempt.number == self.ctx.turn.number else None
 
-    def _said(self) -> str:
-        """What the user said that no answer was heard to."""
-        texts = [t.text.strip() for t in self._finals]
-        partial = self._partial
-        if partial is not None and (not self._finals or partial.end_at > self._finals[-1].end_at):
-            texts.append(partial.text.strip())
-        return " ".join(text for text in texts if text)
-
-    def _covered(self) -> bool:
-        """Is there a final transcript of the last thing that was said?"""
-        return bool(self._finals) and self._finals[-1].end_at >= self._last_voiced_at - COVERS_NS
-
     def _forget_turn(self) -> None:
-        self._open_turn = False
-        self._finals.clear()
-        self._partial = None
-
-    def _forget_before(self, at: int) -> None:
-        """Drop transcripts of sound before `at`."""
-        self._finals = [t for t in self._finals if t.start_at >= at]
-        if self._partial is not None and self._partial.start_at < at:
-            self._partial = None
+        self._open_turn = self._began_over = False
+        self._tries = self._withdrawn = 0
+        self._said.forget()
+        if self._attempt is not None and not self._attempt.audible_at:
+            self._withdraw()
 
     def _watch_idle(self, at: int) -> None:
         if self.idle_timeout == "off" or self._attempt is not None:
@@ -368,18 +552,3 @@ class Dialogue(Node):
             raise FlowError(
                 f"can't read the system prompt {path}: {reason}", hint=f"put the file beside {beside}"
             ) from None
-
-
-def _supersedes(new: Transcript, old: Transcript) -> bool:
-    """Does it tell the same sound anew? An empty one only says that nothing came behind what is known."""
-    inside = new.start_at <= old.start_at and old.end_at <= new.end_at
-    return inside and bool(new.text.strip() or not old.text.strip())
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+(?:['’]\w+)*", text.casefold())
-
-
-def _same(one: str, other: str) -> bool:
-    """Do they say the same, case, spaces and punctuation aside?"""
-    return _words(one) == _words(other)

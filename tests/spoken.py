@@ -186,9 +186,11 @@ class Mouth(Node):
                 yield Heard("", 0, first_at, heard_at, cause=frame)
             left = frame.duration_ns
             while left > 0 and turn.number == attempt:
+                paused = not turn.gain  # a block is what it was when it began
                 await asyncio.sleep(0.01)
-                left -= 10 * MS if turn.gain else 0
-                until = now() + self.latency
+                if not paused:
+                    left -= 10 * MS
+                    until = now() + self.latency
             if left <= 0:
                 text, samples = text + frame.text, samples + len(frame.samples)
 

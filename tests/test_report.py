@@ -138,7 +138,7 @@ def test_an_interruption_is_timed_from_the_first_voiced_sample_to_the_last_playe
     first, second = held("dialogue.barge_in=headphones", "ear.seconds=7", says=says(QUESTION, barge_in)).turns
 
     assert first.interrupted
-    # Confirmed after 200 ms of speech; one block of 20 ms, a poll of 10 ms and 20 ms of latency on top.
+    # Paused after 200 ms of speech; one block of 20 ms, a poll of 10 ms and 20 ms of latency on top.
     assert first.stopped_in_ns is not None
     assert 200 * MS <= first.stopped_in_ns <= 250 * MS
     assert first.heard == "One two three four five six seven"

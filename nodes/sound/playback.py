@@ -48,7 +48,7 @@ class News(NamedTuple):
     stopped: int
     """Where the sound of earlier attempts broke off (a position); −1 = it hasn't."""
     stopped_at: int
-    """When that was at the ear (clock, nanoseconds)."""
+    """When that was at the ear (clock, nanoseconds): where it was paused before, when the pause began."""
     answer: int
     """The answer that the rest is about."""
     audible: int
@@ -95,6 +95,8 @@ class Playback:
         self._position = 0
         self._number = turn.number
         self._gain = turn.gain
+        self._paused_at = 0
+        """When the last sample before the pause ended at the ear; 0 = it isn't paused."""
         self._answer = -1
         self._answer_begin = 0
         self._dry = True
@@ -145,6 +147,10 @@ class Playback:
             self._drop_stale(number, target, output_at)
         filled = self._play(out, number, target, output_at, due)
         self._settle(out, filled)
+        if target:
+            self._paused_at = 0
+        elif self._gain:
+            self._paused_at = output_at + filled * SECOND // self.rate_hz
         self._gain = target
         if self._monitor is not None:
             self._monitor(output_at, out.copy())
@@ -167,7 +173,7 @@ class Playback:
         """An attempt is over: nothing more of it is played."""
         self._number = number
         self._gain = target
-        self._stopped, self._stopped_at = self._position, output_at
+        self._stopped, self._stopped_at = self._position, self._paused_at or output_at
         self._dry = True
         self._owed = True
 

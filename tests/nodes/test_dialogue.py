@@ -100,17 +100,18 @@ class Mouth(Node):
                 self.failing -= 1
                 yield Heard(final=True, reason="error", detail="no voice", cause=prompt)
                 continue
-            played, began = 0, 0
+            played, began, until = 0, 0, 0
             while played < self.answer_ms and turn.number == prompt.turn:
                 await asyncio.sleep(0.01)
-                if now() < prompt.at + self.ready_ms * MS or turn.gain == 0:
+                if now() < prompt.at + self.ready_ms * MS or turn.gain == 0 or turn.number != prompt.turn:
                     continue
                 played += 10
+                until = now()
                 if not began:
                     began = now()
                     yield Heard("", 0, began, now(), cause=prompt)
             share = " ".join(words[: round(len(words) * played / self.answer_ms)])
-            yield Heard(share, played, began, now(), final=True, cut=played < self.answer_ms, cause=prompt)
+            yield Heard(share, played, began, until, final=True, cut=played < self.answer_ms, cause=prompt)
 
 
 @dataclasses.dataclass
@@ -129,7 +130,7 @@ class Talk:
 
     @property
     def history(self) -> list[tuple[str, str]]:
-        return self.dialogue._history
+        return self.dialogue._history.messages
 
 
 def talk(dialogue: Dialogue, *timeline: Says | Waits, person: type[Person] = Person, **options: Any) -> Talk:
@@ -244,7 +245,7 @@ def test_the_prompt_prefix_does_not_change_from_turn_to_turn() -> None:
 
 def test_a_barge_in_stops_the_answer_and_the_history_holds_what_was_heard() -> None:
     done = talk(
-        Dialogue(barge_in="headphones", confirm_after=200 * MS),
+        Dialogue(barge_in="headphones", pause_after=200 * MS),
         Says("tell me a story", 960), Waits(1408), Says("stop what day is it", 960), Waits(4000),
     )  # fmt: skip
 

@@ -1,0 +1,155 @@
+"""How much silence ends the user's turn: the policies of `dialogue.end`.
+
+1. A policy says, from what is known at this moment of a silence, how much of it is needed. It is asked again with every window
+   of silence, every transcript and every score, so it may change its mind until the silence is long enough.
+2. `fixed`: always the same.
+3. `adaptive`: by the words so far (`nodes/text/finishing.py`): little where they sound finished, much where they can't be, and
+   between the two as much as this user's own pauses ask for.
+4. `model`: an acoustic model scores the silence every 100 ms. The turn is over at the first checkpoint whose score reaches that
+   checkpoint's threshold; where none does, silence ends it as if the words were unfinished. One model asked at several
+   checkpoints, with thresholds fitted to a budget of cut-offs, is worth more than a better model asked once (measured on AMI by
+   OpenHRI's smart-turn-streaming: cut-offs on pauses from 42 to 5 % with the same encoder). The words move the score: what
+   sounds finished raises it, what can't be the end lowers it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+from flowgraph.units import MS, parse_duration
+from nodes.text.finishing import Asked, Finish, finish
+from nodes.turns.pauses import Pauses
+
+
+@dataclasses.dataclass(slots=True)
+class Evidence:
+    """What is known of a silence."""
+
+    text: str = ""
+    """All that the user said in this turn, as far as it was understood."""
+    settled: bool = False
+    """`text` covers the last thing that was said."""
+    asked: Asked = "nothing"
+    """What the assistant had asked for."""
+    pauses: Pauses = dataclasses.field(default_factory=Pauses)
+    """How long this user pauses."""
+    scores: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    """Of this silence: milliseconds of it → the acoustic model's probability that the turn is over."""
+
+
+class Policy(Protocol):
+    """When is the user's turn over?"""
+
+    @property
+    def least_ms(self) -> float:
+        """Nothing ends after less."""
+
+    def needed_ms(self, evidence: Evidence) -> float:
+        """So much silence ends the turn, by what is known now."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fixed:
+    """The same silence always."""
+
+    silence_ms: float
+
+    @property
+    def least_ms(self) -> float:
+        return self.silence_ms
+
+    def needed_ms(self, evidence: Evidence) -> float:  # noqa: ARG002 - nothing that is known changes it
+        return self.silence_ms
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Adaptive:
+    """Silence by the words so far, and by the user's own pauses."""
+
+    finished_ms: float
+    unclear_ms: float
+    unfinished_ms: float
+    learns: bool = True
+
+    @property
+    def least_ms(self) -> float:
+        return self.finished_ms
+
+    def needed_ms(self, evidence: Evidence) -> float:
+        unclear = evidence.pauses.bound_ms(self.unclear_ms) if self.learns else self.unclear_ms
+        unclear = min(max(unclear, self.finished_ms), self.unfinished_ms)
+        if not evidence.settled:
+            return max(unclear, self.unclear_ms)  # words may be missing: what there is doesn't sound like what was said
+        match finish(evidence.text, evidence.asked):
+            case "finished":
+                return self.finished_ms
+            case "unfinished":
+                return self.unfinished_ms
+            case _:
+                return unclear
+
+
+WORDS_LOGIT: Mapping[Finish, float] = {"finished": 1.5, "unclear": 0.0, "unfinished": -3.0}
+"""What the words add to the log-odds of the acoustic score."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Model:
+    """The first checkpoint of silence at which an acoustic model is sure enough."""
+
+    thresholds: Mapping[int, float]
+    """Milliseconds of silence → probability that ends the turn there."""
+    unfinished_ms: float
+    words_weight: float = 1.0
+    """How much the words count beside the sound; 0 = not at all."""
+
+    @property
+    def least_ms(self) -> float:
+        return min(self.thresholds, default=self.unfinished_ms)
+
+    def needed_ms(self, evidence: Evidence) -> float:
+        said: Finish = finish(evidence.text, evidence.asked) if evidence.settled else "unclear"
+        for silence, probability in sorted(evidence.scores.items()):
+            threshold = self._threshold(silence)
+            if threshold is not None and self.fused(probability, said) >= threshold:
+                return silence
+        return self.unfinished_ms
+
+    def _threshold(self, silence_ms: float) -> float | None:
+        """Of the last checkpoint that lies within so much silence."""
+        passed = max((one for one in self.thresholds if one <= silence_ms), default=None)
+        return None if passed is None else self.thresholds[passed]
+
+    def fused(self, probability: float, said: Finish) -> float:
+        """Sound and words in one probability."""
+        if not self.words_weight:
+            return probability
+        bounded = min(max(probability, 1e-6), 1 - 1e-6)
+        logit = math.log(bounded / (1 - bounded)) + self.words_weight * WORDS_LOGIT[said]
+        return 1 / (1 + math.exp(-logit))
+
+
+FITTED: Mapping[float, Mapping[int, float]] = {
+    0.02: {100: 0.98, 200: 0.97, 300: 0.95, 500: 0.9, 800: 0.8},
+    0.05: {100: 0.95, 200: 0.9, 300: 0.85, 500: 0.7, 800: 0.5},
+    0.10: {100: 0.9, 200: 0.8, 300: 0.7, 500: 0.5, 800: 0.3},
+}
+"""Budget of cut-offs → thresholds."""
+
+
+def thresholds_for(stated: Mapping[str, float], budget: float) -> Mapping[int, float]:
+    """Milliseconds of silence → probability: as stated, else those fitted to the largest budget within `budget`.
+
+    Raises ValueError where a key is no duration, or a value no probability.
+    """
+    if not stated:
+        return FITTED[max((one for one in FITTED if one <= budget), default=min(FITTED))]
+    thresholds = {}
+    for silence, probability in stated.items():
+        if not 0 <= probability <= 1:
+            raise ValueError(f"{silence}: {probability} is no probability: write a number from 0 to 1")
+        thresholds[parse_duration(silence) // MS] = probability
+    return thresholds
