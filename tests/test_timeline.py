@@ -266,7 +266,7 @@ def test_what_was_understood_and_decided_is_told_in_its_order(timeline: Timeline
         "0 : the user's last voiced sample",
         "425 speaker: the answer is heard (attempt 4)",
         "820 dialogue: the answer at 25% of its level (on gate's SpeechStarted)",
-        "1000 dialogue: attempt 4 is interrupted (on gate's Voice)",
+        "1000 dialogue: the answer pauses (on gate's Voice)",
         '1025 speaker: cut off after "Nine o\'clock and all is well,"',
     ):
         assert line in found
