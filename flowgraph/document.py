@@ -22,6 +22,7 @@ from flowgraph.errors import GraphError, Problem
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
+TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 MAX_VALUES = 20_000
 """Keys and values of a file, aliases written out."""
 
@@ -297,13 +298,7 @@ def compose(text: str, source: Source, problems: list[Problem]) -> Piece | None:
                 piece = anchors[event.anchor]
             elif isinstance(event, yaml.CollectionStartEvent):
                 if len(stack) >= MAX_DEPTH:
-                    raise GraphError(
-                        [
-                            source.problem(
-                                _span(event), f"nested more than {MAX_DEPTH} deep", "a graph is flat: simplify it"
-                            )
-                        ]
-                    )
+                    raise GraphError([source.problem(_span(event), TOO_DEEP, "a graph is flat: simplify it")])
                 started = Piece(_span(event))
                 stack.append((started, [], event.anchor or ""))
                 continue
@@ -358,6 +353,8 @@ def _syntax_problem(error: yaml.YAMLError, source: Source) -> Problem:
     if "end of stream" in said and error.context_mark is not None:
         mark = error.context_mark
     span = Span(mark.line + 1, mark.column + 1) if mark is not None else Span()
+    if "maximum nesting depth" in said:  # libyaml reads ahead of its events, and has a bound of its own
+        return source.problem(span, TOO_DEEP, "a graph is flat: simplify it")
     line = source.lines[span.line - 1] if 0 < span.line <= len(source.lines) else ""
     at = line[span.column - 1 : span.column]
     if "cannot start any token" in said:
@@ -390,9 +387,7 @@ class Reader:
         """The data of a piece, put into the document's marks under `path`."""
         self._values += 1
         if self._values > MAX_VALUES or len(path) > MAX_DEPTH:
-            what = (
-                f"more than {MAX_VALUES} values" if self._values > MAX_VALUES else f"nested more than {MAX_DEPTH} deep"
-            )
+            what = f"more than {MAX_VALUES} values" if self._values > MAX_VALUES else TOO_DEEP
             message = f"{what} once aliases are written out"
             raise GraphError([self._source.problem(piece.span, message, "a graph is a short text file")])
         if path:

@@ -25,7 +25,9 @@ def _set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-FILLERS = _set("um uh er erm em eh ah hm hmm hmmm mm uhm umm uhh well so like actually basically maybe perhaps")
+FILLERS = _set("um uh er erm em eh ah hm hmm hmmm mm uhm umm uhh")
+BEGINNINGS = _set("well so like actually basically maybe perhaps anyway")
+"""These begin something where they stand alone, or behind a filler or a conjunction; at the end of a sentence they may end it."""
 OPENS = _set(
     "a an the my your our their its his every each another any some no-one's "
     "and or but because if than as while although though unless until since whether nor plus versus "
@@ -85,11 +87,12 @@ def finish(text: str, asked: Asked = "nothing") -> Finish:
     words = words_of(text)
     if not words:
         return "unclear"
-    last = words[-1]
-    if _TRAILS.search(text) or last in FILLERS or _THINKING.search(" ".join(words)):
-        return "unfinished"
+    last, before = words[-1], words[-2] if len(words) > 1 else "um"
     if text.endswith("?"):
         return "finished"
+    begins = last in BEGINNINGS and (before in FILLERS or before in OPENS)
+    if _TRAILS.search(text) or last in FILLERS or begins or _THINKING.search(" ".join(words)):
+        return "unfinished"
     if " ".join(words) in CLOSED:
         return "finished"
     if _is_number(last) and (asked == "number" or (len(words) >= 3 and all(map(_is_number, words[-3:])))):

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+
+from nodes.text.finishing import asked, finish
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "what time is it", "do you know what time it is", "tell me a story", "could you please tell me the date of today",
+        "who is it for", "where are you from", "turn the light on", "stop it", "Thank you.", "no thanks", "goodbye",
+        "what is nine times seven", "Can you hear me?", "please set a timer", "stop", "how old are you", "I don't know.",
+    ],
+)  # fmt: skip
+def test_questions_requests_and_closings_are_finished(text: str) -> None:
+    assert finish(text) == "finished"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "could you please tell me", "what is", "I want", "my name is", "tell me the", "set a timer for", "milk and",
+        "I would like to", "um", "what is the um", "well", "let me think", "show me your", "I need to know if", "because",
+        "I was thinking,", "and then …", "call my", "what is nine times seven and", "I'm", "the weather in",
+    ],
+)  # fmt: skip
+def test_what_cannot_end_an_utterance_is_unfinished(text: str) -> None:
+    assert finish(text) == "unfinished"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "I would like a table", "my name is David", "tomorrow evening", "yes I believe so"]
+)
+def test_statements_are_unclear(text: str) -> None:
+    assert finish(text) == "unclear"
+
+
+def test_a_full_stop_proves_nothing_and_other_marks_do() -> None:
+    assert finish("Could you please tell me.") == "unfinished"
+    assert finish("My name is David.") == "unclear"
+    assert finish("Ist das so?") == "finished"
+    assert finish("Das ist so,") == "unfinished"
+
+
+def test_a_number_that_is_dictated_is_never_finished_by_its_words() -> None:
+    assert finish("five five five", "number") == finish("five five five") == "unfinished"
+    assert finish("seven", "number") == "unfinished"
+    assert finish("what is nine times seven", "nothing") == "finished"
+
+
+def test_yes_and_no_are_finished_where_they_were_asked_for() -> None:
+    assert finish("yes", "yes_no") == finish("No.", "yes_no") == finish("yeah sure", "yes_no") == "finished"
+    assert finish("yes but", "yes_no") == "unfinished"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("", "nothing"), ("It is noon.", "nothing"), ("Shall I tell you a story?", "yes_no"),
+        ("All right. And do you want to hear more?", "yes_no"), ("Would you like tea or coffee?", "open"),
+        ("What is your phone number?", "number"), ("How many people?", "number"), ("What can I do for you?", "open"),
+        ("What is your number? I will write it down.", "nothing"),
+    ],
+)  # fmt: skip
+def test_the_last_sentence_tells_what_was_asked(said: str, kind: str) -> None:
+    assert asked(said) == kind
