@@ -212,6 +212,8 @@ class Dialogue(Node):
         self._suspended = False
         """Somebody speaks before the committed answer is heard."""
         self._deaf_until = 0
+        self._heard_until = 0
+        """When the last answer was over."""
         self._idle_since = 0
         self._interruptible = self.barge_in != "off"
 
@@ -336,7 +338,7 @@ class Dialogue(Node):
                 if answer is None and self._said.text:
                     yield self._start(committed=True)
         elif answer is None:
-            yield from self._on_words(grown=grown)
+            yield from self._on_words(transcript, grown=grown)
         elif answer.audible_at:
             self._judge_late(answer)
         elif transcript.final and not (self._speaking or same(self._said.text, answer.said)):
@@ -344,12 +346,16 @@ class Dialogue(Node):
         elif self._speaking and grown and not same(self._said.text, answer.said):
             self._went_on()
 
-    def _on_words(self, *, grown: bool) -> Iterator[Prompt]:
+    def _on_words(self, transcript: Transcript, *, grown: bool) -> Iterator[Prompt]:
         """Another transcript, and no answer is committed."""
         if self._speaking:
             if grown and self._attempt is not None and not same(self._said.text, self._attempt.said):
                 self._went_on()
-        elif self._open_turn:
+            return
+        if not self._open_turn and transcript.final and transcript.text.strip():
+            self._open_turn = True  # it comes when nobody waited for it any more
+            self._began_over = transcript.start_at < self._heard_until
+        if self._open_turn:
             yield from self._proceed()
 
     # -- the decision --------------------------------------------------------------------------------------------------
@@ -472,6 +478,7 @@ class Dialogue(Node):
             self._asked(attempt)
         self._attempt = self._refused = None
         self._idle_since = 0
+        self._heard_until = heard.played_until
         if heard.reason == "error" and not self._speaking:
             # The question stays, and is asked again with the next; not over and over in the silence.
             self._open_turn = False
@@ -496,8 +503,10 @@ class Dialogue(Node):
     def _corrects(self, final: Transcript) -> bool:
         """A final transcript of what is being answered already: it corrects the history only."""
         attempt = self._attempt
-        if attempt is None or not attempt.audible_at or final.end_at > attempt.ended_at + COVERS_NS:
+        if attempt is None or not attempt.audible_at or final.start_at > attempt.ended_at:
             return False
+        if attempt.ended_at < self._onset_at < final.end_at:
+            return False  # it tells what was said since, too
         self._answered.add(final)
         if text := self._answered.text:
             self._history.correct(text)

@@ -15,7 +15,7 @@ from flowgraph.session import Session
 from flowgraph.testing import _edge, graph_of, run_virtual
 from flowgraph.units import MS, SECOND
 from nodes.dialogue import Dialogue
-from nodes.vocabulary import Heard, Prompt, SpeechStarted, Transcript, Voice
+from nodes.vocabulary import EndOfTurn, Heard, Prompt, SpeechStarted, Transcript, Voice
 
 WINDOW_MS = 32
 
@@ -33,6 +33,8 @@ class Says:
 @dataclasses.dataclass
 class Waits:
     ms: int
+    over: float | None = None
+    """What an acoustic model makes of the silence, every 96 ms of it."""
 
 
 class Person(Node):
@@ -41,7 +43,7 @@ class Person(Node):
     stt_ms: int = 60
     partials: bool = False
 
-    async def run(self) -> AsyncIterator[SpeechStarted | Voice | Transcript]:
+    async def run(self) -> AsyncIterator[SpeechStarted | Voice | Transcript | EndOfTurn]:
         now = self.ctx.clock.now
         silence_ms, due, said, since = 10_000, 0, "", 0
         for item in self.__dict__["timeline"]:
@@ -61,6 +63,8 @@ class Person(Node):
                     share = max(1, round(len(words) * index / windows))
                     yield Transcript(" ".join(words[:share]), start_at=since, end_at=now())
                 yield Voice(0.9 if speaking else 0.1, silence_ms, speaking and index >= 2, at=now())
+                if isinstance(item, Waits) and item.over is not None and silence_ms % 96 == 0:
+                    yield EndOfTurn(item.over, silence_ms, at=now())
                 if due and now() >= due:
                     yield Transcript(said.strip(), final=True, start_at=since, end_at=now())
                     due, said, since = 0, "", 0
@@ -340,3 +344,243 @@ def test_the_system_prompt_may_be_a_file(tmp_path: Path) -> None:
 def test_a_missing_system_prompt_is_a_clear_error() -> None:
     with pytest.raises(NodeFailed, match=r"can't read the system prompt nothere.txt: No such file"):
         talk(Dialogue(system="file:nothere.txt"), *QUESTION)
+
+
+# -- speculation -------------------------------------------------------------------------------------------------------
+
+
+def made(done: Talk) -> list[int]:
+    """When each attempt began, in milliseconds."""
+    return [done.ms(done.session.trace.records[prompt.id].made_at) for prompt in done.prompts]
+
+
+def commits(done: Talk) -> list[int]:
+    return [done.ms(at) for at, _ in done.session.trace.commits.values()]
+
+
+HESITANT = (
+    Says("what is twelve", 960), Waits(288), Says("times", 320), Waits(288), Says("seven", 640), Waits(4000),
+)  # fmt: skip
+EAGER = {"end_silence": 400 * MS, "speculate_after": 96 * MS, "barge_in": "headphones"}
+
+
+def test_an_attempt_may_start_with_a_partial_transcript_that_stands_still() -> None:
+    final = talk(Dialogue(**EAGER), *QUESTION, stt_ms=200, partials=True)
+    partial = talk(Dialogue(**EAGER, speculate_on="partial"), *QUESTION, stt_ms=200, partials=True)
+
+    assert made(final) == [960 + 320]
+    # The partial knows three of the four words; the final one makes a second attempt, still ahead of the commit.
+    assert made(partial) == [960 + 96, 960 + 320]
+    assert commits(partial) == commits(final) == [960 + 416]
+
+
+def test_an_attempt_survives_a_final_that_says_the_same_as_its_partial() -> None:
+    class Stt(Person):
+        async def run(self) -> AsyncIterator[SpeechStarted | Voice | Transcript]:
+            async for frame in super().run():
+                if isinstance(frame, Voice) and frame.silence_ms == 64 and frame.at > 2 * SECOND:
+                    yield Transcript("What time is it?", start_at=frame.at - SECOND, end_at=frame.at)
+                yield frame
+
+    done = talk(Dialogue(**EAGER, speculate_on="partial"), *QUESTION, stt_ms=200, person=Stt)
+
+    assert done.asked() == ["What time is it?"]
+    assert made(done) == [960 + 96]
+
+
+def test_attempts_ahead_are_bounded() -> None:
+    unbounded = talk(Dialogue(**EAGER), *HESITANT)
+    bounded = talk(Dialogue(**EAGER, max_attempts=1), *HESITANT)
+
+    assert unbounded.asked() == ["what is twelve", "what is twelve times", "what is twelve times seven"]
+    assert bounded.asked() == ["what is twelve", "what is twelve times seven"]
+    assert commits(bounded) == commits(unbounded)
+
+
+def test_each_withdrawal_makes_the_next_attempt_wait_longer() -> None:
+    done = talk(Dialogue(**EAGER, backoff=2.0), *HESITANT)
+    speech_ends = [960, 960 + 288 + 320, 960 + 288 + 320 + 288 + 640]
+
+    waited = [at - end for at, end in zip(made(done), speech_ends, strict=True)]
+    assert waited[0] == 96 + 64  # the transcript is there with the second window after it was asked for
+    assert waited[1] == 192
+    assert waited[2] == 384
+
+
+def test_the_bound_holds_for_one_turn_only() -> None:
+    done = talk(Dialogue(**EAGER, max_attempts=1), *QUESTION, *QUESTION)
+
+    assert len(made(done)) == 2
+    assert made(done)[1] - 4960 == made(done)[0]
+
+
+# -- the end of a turn -------------------------------------------------------------------------------------------------
+
+
+ADAPTIVE = {"end": "adaptive", "barge_in": "headphones"}
+
+
+def test_what_sounds_finished_is_answered_sooner_and_what_cannot_be_the_end_later() -> None:
+    finished = talk(Dialogue(**ADAPTIVE), Says("what time is it", 960), Waits(4000))
+    unclear = talk(Dialogue(**ADAPTIVE), Says("my name is david", 960), Waits(4000))
+    unfinished = talk(Dialogue(**ADAPTIVE), Says("could you please tell me", 960), Waits(4000))
+
+    assert commits(finished) == [960 + 256]
+    assert commits(unclear) == [960 + 416]
+    assert commits(unfinished) == [960 + 1216]
+
+
+def test_a_hesitation_behind_unfinished_words_is_listened_through() -> None:
+    timeline = (Says("could you please tell me", 960), Waits(704), Says("the time", 640), Waits(4000))
+
+    assert (
+        talk(Dialogue(end_silence=400 * MS, barge_in="headphones"), *timeline).asked()[0] == "could you please tell me"
+    )
+    assert talk(Dialogue(**ADAPTIVE), *timeline).asked() == ["could you please tell me the time"]
+
+
+def test_the_users_pauses_are_learned() -> None:
+    hesitant = [part for _ in range(5) for part in (Says("my name", 640), Waits(352))]
+    done = talk(Dialogue(**ADAPTIVE), *hesitant, Says("is david", 640), Waits(4000))
+    other = talk(Dialogue(**ADAPTIVE, learn_pauses=False), *hesitant, Says("is david", 640), Waits(4000))
+
+    assert done.dialogue._pauses.count == 5
+    assert commits(done)[0] - commits(other)[0] == pytest.approx(64, abs=64)
+    assert commits(done) != commits(other)
+
+
+def test_after_a_yes_or_no_question_a_single_yes_is_enough() -> None:
+    timeline = (Says("hello there you", 960), Waits(4000), Says("yes", 320), Waits(4000))
+    asked = talk(Dialogue(**ADAPTIVE), *timeline, answer="shall we begin now, and would you like some more tea?")
+    told = talk(Dialogue(**ADAPTIVE), *timeline, answer="one two three four five six seven eight nine ten")
+
+    end = 960 + 4000 + 320
+    assert commits(asked)[1] - end == 256
+    assert commits(told)[1] - end > 256
+
+
+def test_the_model_ends_the_turn_where_it_is_sure() -> None:
+    options = {"end": "model", "thresholds": {"180ms": 0.9}, "words_weight": 0.0, "unfinished_silence": 800 * MS}
+    sure = talk(Dialogue(**options), Says("my name is david", 960), Waits(4000, over=0.95))
+    unsure = talk(Dialogue(**options), Says("my name is david", 960), Waits(4000, over=0.2))
+    silent = talk(Dialogue(**options), Says("my name is david", 960), Waits(4000))
+
+    assert commits(sure) == [960 + 192]
+    assert commits(unsure) == commits(silent) == [960 + 800]
+
+
+def test_a_score_of_a_silence_that_is_over_counts_for_nothing() -> None:
+    class Slow(Person):
+        async def run(self) -> AsyncIterator[SpeechStarted | Voice | Transcript | EndOfTurn]:
+            late: EndOfTurn | None = None
+            async for frame in super().run():
+                if isinstance(frame, EndOfTurn):
+                    late = late or frame
+                    continue
+                yield frame
+                if late is not None and isinstance(frame, Voice) and frame.at >= late.at + 608 * MS:
+                    yield late
+                    late = None
+
+    options = {"end": "model", "thresholds": {"90ms": 0.9}, "words_weight": 0.0, "barge_in": "headphones"}
+    done = talk(
+        Dialogue(**options),
+        Says("my name", 960),
+        Waits(192, over=0.99),
+        Says("is david", 320),
+        Waits(4000),
+        person=Slow,
+    )
+
+    assert done.asked() == ["my name is david"]
+    assert commits(done) == [960 + 192 + 320 + 1216]
+
+
+# -- speech over the answer --------------------------------------------------------------------------------------------
+
+
+def over_the_answer(said: Says, **options: Any) -> Talk:
+    return talk(
+        Dialogue(barge_in="headphones"), Says("tell me a story", 960), Waits(1408), said, Waits(6000), answer_ms=3000, **options
+    )  # fmt: skip
+
+
+def gains(done: Talk) -> list[float]:
+    return [gain for _, gain, _ in done.session.trace.gains]
+
+
+@pytest.mark.parametrize("said", ["mhm", "yeah", "uh huh", ""])
+def test_a_backchannel_or_a_cough_lets_the_answer_go_on(said: str) -> None:
+    done = over_the_answer(Says(said, 352))
+
+    assert done.asked() == ["tell me a story"]
+    assert gains(done) == [0.25, 0.0, 1.0]
+    assert [heard.cut for heard in done.heard if heard.final] == [False]
+    assert done.heard[-1].samples == 3000  # all of it, paused and not skipped
+
+
+def test_a_short_word_that_wants_the_turn_gets_it() -> None:
+    done = over_the_answer(Says("stop", 352))
+
+    assert done.asked() == ["tell me a story", "stop"]
+    assert any(heard.cut for heard in done.heard)
+
+
+def test_a_word_that_comes_after_the_answer_went_on_still_interrupts() -> None:
+    done = over_the_answer(Says("stop", 352), stt_ms=280)
+
+    assert gains(done)[:3] == [0.25, 0.0, 1.0]
+    assert done.asked() == ["tell me a story", "stop"]
+
+
+def test_what_was_said_over_the_answer_is_no_part_of_the_next_question() -> None:
+    done = talk(
+        Dialogue(barge_in="headphones"),
+        Says("tell me a story", 960), Waits(1408), Says("mhm", 352), Waits(3000), *QUESTION,
+    )  # fmt: skip
+
+    assert done.asked() == ["tell me a story", "what time is it"]
+
+
+def test_a_backchannel_over_the_end_of_an_answer_is_not_answered_unless_something_was_asked() -> None:
+    timeline = (Says("tell me a story", 960), Waits(1824), Says("okay", 352), Waits(6000))
+    told = talk(Dialogue(barge_in="headphones"), *timeline, answer_ms=1600)
+    asking = talk(
+        Dialogue(barge_in="headphones"), *timeline, answer_ms=1600, answer="was it nice, and is that what you want?"
+    )
+
+    assert told.asked() == ["tell me a story"]
+    assert asking.asked() == ["tell me a story", "okay"]
+
+
+def test_a_late_transcript_corrects_the_history_only() -> None:
+    class Stt(Person):
+        async def run(self) -> AsyncIterator[SpeechStarted | Voice | Transcript]:
+            better: Transcript | None = None
+            async for frame in super().run():
+                yield frame
+                if isinstance(frame, Transcript) and frame.final:
+                    better = Transcript(
+                        "what time is it now", final=True, start_at=frame.start_at - 1, end_at=frame.end_at + 1
+                    )
+                if better is not None and isinstance(frame, Voice) and frame.silence_ms == 1504:
+                    yield better
+
+    done = talk(Dialogue(barge_in="headphones"), *QUESTION, person=Stt)
+
+    assert done.asked() == ["what time is it"]
+    assert done.history[0] == ("user", "what time is it now")
+
+
+def test_a_transcript_that_nobody_waited_for_any_more_is_still_answered() -> None:
+    done = talk(Dialogue(barge_in="headphones"), *QUESTION, stt_ms=1200)
+
+    assert done.asked() == ["what time is it"]
+
+
+def test_options_that_contradict_each_other_are_told() -> None:
+    assert list(Dialogue().problems()) == []
+    assert "rise in this order" in next(Dialogue(end="adaptive", finished_silence=500 * MS).problems())
+    assert "pause_after is longer" in next(Dialogue(pause_after=SECOND).problems())
+    assert "thresholds: expected a duration" in next(Dialogue(end="model", thresholds={"200": 0.5}).problems())
+    assert "longer than unfinished_silence" in next(Dialogue(end="adaptive", speculate_after=2 * SECOND).problems())
