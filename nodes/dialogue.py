@@ -191,7 +191,9 @@ class Dialogue(Node):
         self._pauses = Pauses()
         self._said = Said()
         self._answered = Said()
-        """What the answer that is heard answers: a late transcript may correct it."""
+        """What the last answer that was heard answers: a late transcript may correct it."""
+        self._answered_until = -1
+        """The last voiced sample of that."""
         self._attempt: Attempt | None = None
         self._tries = self._withdrawn = 0
         """Attempts of this turn, and those of them that were withdrawn."""
@@ -495,17 +497,16 @@ class Dialogue(Node):
     def _asked(self, attempt: Attempt) -> None:
         """The attempt's question has got an answer."""
         self._history.asked(attempt.number, attempt.said)
+        self._answered_until = attempt.ended_at
         self._answered = self._said.split(attempt.ended_at + 1)
         self._tries = self._withdrawn = 0
         if not self._speaking:
             self._open_turn = self._began_over = False
 
     def _corrects(self, final: Transcript) -> bool:
-        """A final transcript of what is being answered already: it corrects the history only."""
-        attempt = self._attempt
-        if attempt is None or not attempt.audible_at or final.start_at > attempt.ended_at:
-            return False
-        if attempt.ended_at < self._onset_at < final.end_at:
+        """A final transcript of what has got its answer: it corrects the history only."""
+        answered = self._answered_until
+        if final.start_at > answered or answered < self._onset_at < final.end_at:
             return False  # it tells what was said since, too
         self._answered.add(final)
         if text := self._answered.text:
