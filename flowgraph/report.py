@@ -17,6 +17,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from flowgraph.attempts import Attempts, Prepared
 from flowgraph.frame import Failure, Frame, Heard
 from flowgraph.node import ports
 from flowgraph.phases import ordered, percentile, phases
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from flowgraph.graph import Graph
     from flowgraph.session import Session
 
+IN_MS = ("latency_ns", "stopped_in_ns", "sound_wasted_ns", "ahead_ns")
+"""Fields of a turn that its JSON states in milliseconds, as `latency_ms`."""
 EXACT_NS = 1_000
 """The phases of a turn add up to its total within this."""
 
@@ -70,6 +73,12 @@ class TurnReport:
     error: str
     utterance: int = -1
     """Which of a recorded caller's utterances it is, from 0; -1 = not annotated."""
+    tokens_wasted: int = 0
+    """Of the LLM, for the attempts that were withdrawn."""
+    sound_wasted_ns: int = 0
+    """Spoken for the attempts that were withdrawn."""
+    ahead_ns: int | None = None
+    """So long before its commit the answer's first sound was ready (negative: after it); None where either is missing."""
 
     @property
     def answered(self) -> bool:
@@ -105,7 +114,7 @@ class TurnReport:
     def to_json(self) -> dict[str, Any]:
         """Plain data; durations in milliseconds, times in nanoseconds of the session's clock."""
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("latency_ns", "stopped_in_ns"):
+        for name in IN_MS:
             value = data.pop(name)
             data[name.replace("_ns", "_ms")] = None if value is None else value / MS
         data["phases"] = {name: ns / MS for name, ns in self.phases.items()}
@@ -142,6 +151,8 @@ class _Answer:
     said: str
     greeting: bool
     attempts: int
+    wasted: Prepared = dataclasses.field(default_factory=Prepared)
+    """For the attempts that were withdrawn before it."""
     sound: int = 0
     by: str = ""
     audible_at: int = 0
@@ -197,6 +208,9 @@ class Report:
             watched += [(kind, self._on_prompt) for kind in plans]
         for kind, callback in watched:
             session.watch(kind, callback)
+        self._attempts = Attempts(
+            session, tokens=types_named(self._graph, "Token"), sound=types_named(self._graph, "Speech")
+        )
 
     def finish(self) -> None:
         """The session is over: report what is left."""
@@ -255,6 +269,7 @@ class Report:
         """The first that is heard of an attempt: put it into its turn."""
         answer = self._answers[heard.turn] = self._said[heard.turn]
         answer.attempts = sum(attempt <= heard.turn for attempt in self._waiting)
+        answer.wasted = self._attempts.wasted(attempt for attempt in self._waiting if attempt < heard.turn)
         self._waiting = [attempt for attempt in self._waiting if attempt > heard.turn]
         self._said = {attempt: said for attempt, said in self._said.items() if attempt >= heard.turn}
         exchange = next((one for one in self._open if self._answers_it(answer, one.utterance)), None)
@@ -343,6 +358,9 @@ class Report:
             incomplete=why,
             attempts=attempts,
             withdrawn=attempts - len(answers),
+            tokens_wasted=sum(a.wasted.tokens for a in answers),
+            sound_wasted_ns=sum(a.wasted.sound_ns for a in answers),
+            ahead_ns=self._attempts.ahead_ns(answer.attempt) if answer is not None and not greeting else None,
             cut_off=utterance is not None and any(self._too_early(a, utterance) for a in self._answers.values()),
             interrupted=cut is not None,
             stopped_in_ns=cut.until - onset if cut is not None and onset else None,
@@ -392,6 +410,11 @@ class Report:
         """Voice to voice in nanoseconds; None without a turn."""
         return percentile(self.latencies, percent) if self.latencies else None
 
+    def ahead_percentile(self, percent: float) -> int | None:
+        """How long before its commit the first sound was ready, in nanoseconds; None if it never was."""
+        known = [turn.ahead_ns for turn in self.turns if turn.ahead_ns is not None]
+        return percentile(known, percent) if known else None
+
     def phase_percentiles(self, *percents: float) -> dict[str, tuple[int, ...]]:
         """For each phase its percentiles over the turns that have phases, in nanoseconds."""
         rows = [turn.phases for turn in self.turns if turn.phases]
@@ -429,7 +452,10 @@ class Report:
             "needless": _count(bool(turn.audible_at) and not turn.expected for turn in asked),
             "cut off": _count(turn.cut_off for turn in asked),
             "interrupted": _count(turn.interrupted for turn in self.turns),
+            "attempts": sum(turn.attempts for turn in asked),
             "withdrawn": sum(turn.withdrawn for turn in self.turns),
+            "tokens wasted": sum(turn.tokens_wasted for turn in self.turns),
+            "ms of sound wasted": sum(turn.sound_wasted_ns for turn in self.turns) // MS,
             "frames lost": self.lost,
         }
 
@@ -452,6 +478,7 @@ class Report:
                 }
                 for verdict in self.verdicts()
             ],
+            "ahead": {"p50": ms(self.ahead_percentile(50)), "p90": ms(self.ahead_percentile(90))},
             "counts": {name.replace(" ", "_"): count for name, count in self.counts().items()},
             "failures": self.failures,
             "turns": [turn.to_json() for turn in self.turns],

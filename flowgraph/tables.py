@@ -137,6 +137,8 @@ def summary(report: Report, width: int) -> Iterator[Table | Text]:
     for verdict in report.verdicts():
         grid.add_row("budget", _verdict(verdict))
     grid.add_row(_many(len(report.asked), "turn"), _counts(report))
+    if report.counts()["withdrawn"] or (report.ahead_percentile(50) or 0) > 0:
+        grid.add_row("prepared", _prepared(report))
     yield grid
 
 
@@ -199,11 +201,25 @@ def _counts(report: Report) -> Text:
     for name, words in bad.items():
         if counts[name]:
             text.append(" · ").append(f"{counts[name]} {words}", style="red")
-    for name in ("interrupted", "withdrawn"):
-        if counts[name]:
-            text.append(f" · {counts[name]} {name}")
+    if counts["interrupted"]:
+        text.append(f" · {counts['interrupted']} interrupted")
     if counts["frames lost"]:
         text.append(" · ").append(f"{_many(counts['frames lost'], 'frame')} lost", style="yellow")
+    return text
+
+
+def _prepared(report: Report) -> Text:
+    """`9 attempts, 7 heard · 2 withdrawn: 14 tokens, 1.2 s of sound · first sound ready 180 ms before the commit (p50)`."""
+    counts = report.counts()
+    attempts, withdrawn = counts["attempts"], counts["withdrawn"]
+    text = Text(f"{_many(attempts, 'attempt')}, {attempts - withdrawn} kept")
+    if withdrawn:
+        seconds = counts["ms of sound wasted"] / 1000
+        text.append(f" · {withdrawn} withdrawn: {_many(counts['tokens wasted'], 'token')}, {seconds:.1f} s of sound")
+    ahead = report.ahead_percentile(50)
+    if ahead is not None:
+        when = "before" if ahead >= 0 else "after"
+        text.append(f" · first sound ready {abs(ahead) / MS:.0f} ms {when} the commit (p50)")
     return text
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from flowgraph.errors import FlowError
 from flowgraph.phases import phase_of
-from flowgraph.report import TurnReport
+from flowgraph.report import IN_MS, TurnReport
 from flowgraph.trace import Step
 from flowgraph.units import MS
 
@@ -372,9 +372,9 @@ def _no_trace(path: str | Path, why: str) -> UnusableTrace:
 def _turn(event: dict[str, Any]) -> TurnReport:
     """What `TurnReport.to_json` wrote, without its loss of names."""
     data = {name: value for name, value in event.items() if name != "event"}
-    for name in ("latency_ms", "stopped_in_ms"):
-        value = data.pop(name)
-        data[name.replace("_ms", "_ns")] = None if value is None else round(value * MS)
+    for name in IN_MS:
+        value = data.pop(name.replace("_ns", "_ms"))
+        data[name] = None if value is None else round(value * MS)
     data["phases"] = {name: round(ms * MS) for name, ms in data["phases"].items()}
     data["steps"] = tuple(Step(**step) for step in data["steps"])
     return TurnReport(**data)

@@ -102,6 +102,32 @@ def test_an_attempt_that_is_withdrawn_belongs_to_the_turn_that_is_heard() -> Non
     assert turn.latency_ns == 425 * MS
 
 
+def test_what_was_prepared_for_nothing_is_counted() -> None:
+    [kept] = held(says=says(QUESTION)).turns
+    talk = held(says=says({**QUESTION, "to": 2500, "pauses": [[1200, 1500]]}))
+    [turn] = talk.turns
+
+    assert (kept.tokens_wasted, kept.sound_wasted_ns) == (0, 0)
+    assert turn.tokens_wasted == 1
+    assert turn.sound_wasted_ns == 800 * MS  # eight words of 100 ms, none of them heard
+    counts = talk.report.counts()
+    assert (counts["attempts"], counts["withdrawn"], counts["tokens wasted"], counts["ms of sound wasted"]) == (
+        2,
+        1,
+        1,
+        800,
+    )
+
+
+@pytest.mark.parametrize(("delay", "ahead_ms"), [("50ms", 400 - 100 - 60 - 30 - 50), ("250ms", -40)])
+def test_how_far_ahead_of_the_commit_the_first_sound_was_ready(delay: str, ahead_ms: int) -> None:
+    talk = held(f"tts.delay={delay}", says=says(QUESTION))
+    [turn] = talk.turns
+
+    assert turn.ahead_ns == ahead_ms * MS
+    assert talk.report.to_json()["ahead"] == {"p50": ahead_ms, "p90": ahead_ms}
+
+
 def test_an_answer_before_the_user_has_finished_is_a_false_cut_off_and_no_latency() -> None:
     utterance = {**QUESTION, "to": 4500, "pauses": [[1200, 2000]]}
     talk = held("dialogue.barge_in=off", "ear.seconds=8", says=says(utterance))

@@ -23,7 +23,7 @@ from flowgraph.testing import run_virtual, services_of
 from flowgraph.units import MS, SECOND
 from nodes.servers import llm, scripted
 from nodes.sound.conversation import Conversation, load_conversation
-from nodes.vocabulary import Heard, Played, Prompt, Sentence, Utterance
+from nodes.vocabulary import Heard, Played, Prompt, Sentence, Utterance, Voice
 
 DEMO = Path("graphs/conversations/demo.yaml")
 SILENT_AFTER_NS = 10 * MS + 5 * MS
@@ -151,6 +151,45 @@ def test_with_speculation_the_latency_is_the_later_of_commit_and_answer_without_
     # The transcript is there long before the turn is over: 400 − 96 − 100 ms, give or take the windows of 32 ms.
     assert saved
     assert all(abs(ms - 204) <= 32 for ms in saved), saved
+
+
+@pytest.mark.parametrize("commit_ms", [200, 400, 800])
+def test_voice_to_voice_is_the_later_of_commit_and_answer_plus_playout(commit_ms: int) -> None:
+    """STT 100 ms, first token 200 ms, first byte 150 ms: 450 ms behind the candidate, and the tokens of the first clause."""
+    run = converse(DEMO, f"dialogue.end_silence={commit_ms}ms", "dialogue.speculate_after=96ms")
+    records, trace = run.session.trace.records, run.session.trace
+    prompts = {prompt.turn: prompt for prompt in run.of(Prompt)}
+    silences = {voice.id: voice for voice in run.of(Voice)}
+    checked = 0
+    for turn in run.report.turns:
+        heard = next((h for h in run.of(Heard) if h.first_audible_at == turn.audible_at), None)
+        if heard is None or turn.latency_ns is None or turn.withdrawn or turn.cut_off:
+            continue
+        prompt = prompts[heard.turn]
+        first = next(one for one in run.of(Sentence) if one.turn == heard.turn)
+        tokens_ns = records[first.id].made_at - records[prompt.id].made_at - 200 * MS
+        ready_at = records[prompt.id].made_at + 200 * MS + tokens_ns + 150 * MS
+        playout_ns = turn.audible_at - max(ready_at, trace.commits[heard.turn][0])
+        assert 0 <= playout_ns <= 15 * MS  # the device's block, and the silence before the voice
+        # From the silence that asked: the microphone's frame of 20 ms comes on top of the 100 ms of the recogniser, and nothing else.
+        silence = silences[records[records[prompt.id].cause].cause]
+        assert silence.silence_ms >= 96
+        assert 0 <= records[prompt.id].made_at - silence.at - 100 * MS <= 25 * MS
+        checked += 1
+    assert checked >= 5
+
+
+def test_the_requests_of_a_withdrawn_attempt_are_closed_at_once() -> None:
+    """Within 10 ms of the withdrawal the server has seen its client go; nothing of it was heard."""
+    run = converse(DEMO, "dialogue.end_silence=1000ms", "dialogue.speculate_after=96ms", first_token_ms=2000)
+    advances = {attempt: at for at, attempt, _ in run.session.trace.advances}
+    heard = {one.turn for one in run.of(Heard) if one.first_audible_at}
+    withdrawn = [prompt.turn for prompt in run.of(Prompt) if prompt.turn not in heard and prompt.turn + 1 in advances]
+    closed = [at for at, service, event in run.session.trace.wires if service == "llm" and event == "closed"]
+
+    assert withdrawn
+    for attempt in withdrawn:
+        assert any(0 <= at - advances[attempt + 1] <= 10 * MS for at in closed), attempt
 
 
 # -- interruptions -----------------------------------------------------------------------------------------------------
