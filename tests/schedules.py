@@ -180,8 +180,13 @@ def held(schedule: list[Speaks], options: dict[str, object], seed: int) -> Held:
 
 def check(talk: Held, schedule: list[Speaks]) -> None:
     """Raises AssertionError with what doesn't hold."""
-    problems = [*_answers(talk), *_stale(talk), *_lost(talk, schedule), *_history(talk)]
+    problems = [*wrong(talk), *_lost(talk, schedule)]
     assert not problems, "; ".join(problems)
+
+
+def wrong(talk: Held) -> list[str]:
+    """What doesn't hold, whoever spoke."""
+    return [*_answers(talk), *_stale(talk), *_history(talk)]
 
 
 def _audible(talk: Held) -> list[Heard]:

@@ -1,20 +1,85 @@
-"""Turn-taking over random conversations: what must hold whatever people say, and whenever."""
+"""Turn-taking over random conversations: what must hold whatever people say, and whenever.
+
+`make soak` runs ten times as many, with a seed of its own that it prints: `FLOWGRAPH_SEED=… make soak` repeats it.
+"""
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.schedules import OPTIONS, SCHEDULE, Speaks, check, held
+from nodes.servers import scripted
+from tests.schedules import OPTIONS, SCHEDULE, Held, Speaks, check, held, wrong
+from tests.test_scenarios import DEMO, converse
 
 MANY = {
     "deadline": None,
     "print_blob": True,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
 }
+SEED = int(os.environ.get("FLOWGRAPH_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
+CONVERSATIONS = 50
+LINES = (
+    ("1-name", "Good morning. My name is David.", 1600, 32233),
+    ("2-time", "Do you know what time it is?", 1600, 27027),
+    ("4-recall", "Do you remember my name?", 1600, 23987),
+    ("5-date", "Please tell me the date of today.", 1600, 25661),
+)
+"""Of the bundled caller: file, words, first and last voiced sample."""
 
 
+@pytest.mark.timeout(400)
 @settings(max_examples=1000, derandomize=True, **MANY)
-@given(schedule=SCHEDULE, options=OPTIONS, seed=st.integers(0, 1 << 16))
-def test_whatever_is_said_and_when(schedule: list[Speaks], options: dict[str, object], seed: int) -> None:
-    check(held(schedule, options, seed), schedule)
+@given(schedule=SCHEDULE, options=OPTIONS, number=st.integers(0, 1 << 16))
+def test_whatever_is_said_and_when(schedule: list[Speaks], options: dict[str, object], number: int) -> None:
+    check(held(schedule, options, number), schedule)
+
+
+@pytest.mark.soak
+@settings(max_examples=10_000, **MANY)
+@seed(SEED)
+@given(schedule=SCHEDULE, options=OPTIONS, number=st.integers(0, 1 << 16))
+def test_whatever_is_said_and_when_for_long(schedule: list[Speaks], options: dict[str, object], number: int) -> None:
+    print(f"FLOWGRAPH_SEED={SEED}")
+    check(held(schedule, options, number), schedule)
+
+
+def caller(rng: random.Random, folder: Path) -> Path:
+    """Somebody who says two or three things, in any order, behind the answer or into it."""
+    lines = []
+    for index in range(rng.randrange(2, 4)):
+        name, text, first, last = rng.choice(LINES)
+        when = (
+            f"barge_in: {rng.randrange(50, 2500)}ms"
+            if index and rng.random() < 0.6
+            else f"pause: {rng.randrange(100, 900)}ms"
+        )
+        audio = (DEMO.parent / "demo" / f"{name}.wav").resolve()
+        lines.append(f"  - {{audio: {audio}, text: '{text}', speech: [{first}, {last}], {when}}}\n")
+    path = folder / "caller.yaml"
+    path.write_text(f"name: caller\nnoise_floor_dbfs: -60\nutterances:\n{''.join(lines)}")
+    return path
+
+
+@pytest.mark.parametrize("number", range(CONVERSATIONS))
+def test_whatever_is_said_over_the_wire(number: int, tmp_path: Path) -> None:
+    rng = random.Random(number)
+    end = rng.choice(["fixed", "adaptive"])
+    run = converse(
+        caller(rng, tmp_path),
+        f"dialogue.end={end}",
+        f"dialogue.speculate_on={rng.choice(['silence', 'partial'])}",
+        voice=scripted.Voice(seed=number, first_byte_s=rng.choice([0.02, 0.15, 0.6]), speed=rng.choice([1.5, 5, 20])),
+        stt_s=rng.choice([0.01, 0.1, 0.3, 0.7]),
+        first_token_ms=rng.choice([5, 200, 900]),
+        token_ms=rng.choice([1, 10, 60]),
+    )
+
+    assert not wrong(Held(run.session, run.frames, run.session.node("dialogue")))
+    assert all(turn.answered or turn.verdict for turn in run.report.turns)
+    assert len(run.report.turns) >= 2
