@@ -45,6 +45,8 @@ BACKCHANNELS = (
     "mhm", "mm", "mmhm", "mm hmm", "hm", "hmm", "uh huh", "huh", "uh", "um", "ah", "oh", "yeah", "yes", "yep", "right", "okay",
     "ok", "sure", "i see", "all right", "alright", "good", "great", "nice", "wow", "really", "exactly", "cool",
 )  # fmt: skip
+LIKELY = 0.5
+"""A window at least this likely to be speech ducks the answer."""
 REGRET_NS = SECOND
 """Who speaks on within this of an answer's first sound had not finished."""
 LONGEST_PAUSE_MS = 3000
@@ -300,10 +302,18 @@ class Dialogue(Node):
         if self._overlap is not None:
             self._overlap.ended = True
             self._judge_overlap()
+        else:
+            self._prick_up(voice)
         if self._open_turn and self._by_silence and self._answer() is None:
             yield from self._proceed()
         elif not self._open_turn:
             self._watch_idle(voice.at)
+
+    def _prick_up(self, voice: Voice) -> None:
+        """A window that sounds like speech over the answer: duck now, it takes two for an onset. A click is over with the next."""
+        answer = self._answer()
+        if self._interruptible and answer is not None and answer.audible_at:
+            self.ctx.turn.set_gain(self.duck if voice.probability >= LIKELY else 1.0)
 
     def _on_score(self, score: EndOfTurn) -> Iterator[Prompt]:
         if self._speaking or score.at - score.silence_ms * MS < self._last_voiced_at - COVERS_NS:

@@ -19,13 +19,15 @@ RULES, DOOR = "tests/test_rules.py", "tests/test_handoff.py"
 GRAPHS = ("tests/test_graph.py", "tests/test_broken_graphs.py", RULES)
 TRACES = ("tests/test_trace.py", "tests/test_session.py", RULES)
 WIRES = ("tests/test_http.py", "tests/test_services.py")
+DIALOGUE = "nodes/dialogue.py"
+TAKING = ("tests/nodes/test_dialogue.py", "tests/nodes/turns")
 EARS = ("tests/nodes/sound/test_playback.py", "tests/nodes/test_speaker.py", RULES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mutant:
     rule: int
-    """Of the engine's fourteen."""
+    """Of the engine's fourteen; 0: of turn-taking (`nodes/dialogue.py`)."""
     name: str
     """What is broken, as a sentence."""
     file: str
@@ -537,5 +539,57 @@ MUTANTS = (
         "        self._owed = not self._tell(news)\n",
         "        self._tell(news)\n        self._owed = False\n",
         EARS,
+    ),
+    # -- turn-taking ---------------------------------------------------------------------------------------------------
+    Mutant(
+        0, "an attempt goes on though the user does", DIALOGUE,
+        "        if self._attempt is not None and not self._attempt.audible_at:\n            self._withdraw()\n\n    def _on_transcript",
+        "\n    def _on_transcript", TAKING,
+    ),
+    Mutant(
+        0, "what a withdrawn attempt was asked is lost", DIALOGUE,
+        "        self.ctx.turn.advance()\n        self._attempt = None\n        self._suspended = False",
+        "        self.ctx.turn.advance()\n        self._said.forget()\n        self._attempt = None\n        self._suspended = False",
+        TAKING,
+    ),
+    Mutant(
+        0, "a transcript that says the same makes another attempt", DIALOGUE,
+        "        if self._attempt is not None and same(self._attempt.said, text):\n            return False\n", "", TAKING,
+    ),
+    Mutant(
+        0, "attempts have no bound", DIALOGUE, " or (self.max_attempts and self._tries >= self.max_attempts)", "", TAKING,
+    ),
+    Mutant(0, "withdrawals cost no patience", DIALOGUE, " * self.backoff**self._withdrawn", "", TAKING),
+    Mutant(
+        0, "speech over the answer doesn't pause it", DIALOGUE,
+        "            if lasted >= self.pause_after:\n                self.ctx.turn.set_gain(0.0)\n", "", TAKING,
+    ),
+    Mutant(
+        0, "after a cough the answer stays paused", DIALOGUE,
+        "            self._said.forget_since(overlap.onset_at)\n            self.ctx.turn.set_gain(1.0)",
+        "            self._said.forget_since(overlap.onset_at)", TAKING,
+    ),
+    Mutant(
+        0, "a backchannel becomes part of the next question", DIALOGUE,
+        "            self._said.forget_since(overlap.onset_at)\n            self.ctx.turn.set_gain(1.0)",
+        "            self.ctx.turn.set_gain(1.0)", TAKING,
+    ),
+    Mutant(
+        0, "a backchannel is an interruption", "nodes/turns/overlap.py",
+        "bool(words) and not self.is_backchannel(words) and", "bool(words) and", TAKING,
+    ),
+    Mutant(
+        0, "the score of a silence that is over counts", DIALOGUE,
+        "if self._speaking or score.at - score.silence_ms * MS < self._last_voiced_at - COVERS_NS:",
+        "if self._speaking:", TAKING,
+    ),
+    Mutant(
+        0, "a late transcript asks again what was answered", DIALOGUE,
+        "if transcript.final and self._corrects(transcript):", "if False:", TAKING,
+    ),
+    Mutant(
+        0, "a turn ends on words as if none were missing", "nodes/turns/ending.py",
+        "        if not evidence.settled:\n            return max(unclear, self.unclear_ms)", "        if False:\n            return 0.0",
+        TAKING,
     ),
 )  # fmt: skip

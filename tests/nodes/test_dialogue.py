@@ -519,6 +519,22 @@ def test_a_backchannel_or_a_cough_lets_the_answer_go_on(said: str) -> None:
     assert done.heard[-1].samples == 3000  # all of it, paused and not skipped
 
 
+def test_the_answer_is_ducked_with_the_first_window_of_speech_and_back_behind_a_click() -> None:
+    class Clicks(Person):
+        async def run(self) -> AsyncIterator[SpeechStarted | Voice | Transcript | EndOfTurn]:
+            async for frame in super().run():
+                clicks = isinstance(frame, Voice) and frame.silence_ms == 992
+                yield Voice(0.9, 992, at=frame.at) if clicks else frame
+
+    done = over_the_answer(Says("stop", 352))
+    clicked = talk(Dialogue(barge_in="headphones"), *QUESTION, person=Clicks)
+
+    assert gains(done)[0] == 0.25
+    assert done.ms(done.session.trace.gains[0][0]) == 960 + 1408 + WINDOW_MS
+    assert gains(clicked) == [0.25, 1.0]
+    assert clicked.ms(clicked.session.trace.gains[0][0]) == 960 + 992
+
+
 def test_a_short_word_that_wants_the_turn_gets_it() -> None:
     done = over_the_answer(Says("stop", 352))
 
