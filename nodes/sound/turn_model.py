@@ -3,12 +3,16 @@
 Its input is `features` of nodes/sound/mel.py, float32 (n, 80, 800), named `input_features`; its output, float32 (n, 1), is
 called `logits` but is a probability: the sigmoid is part of the model (pipecat, local_smart_turn_v3.py).
 
+A score between about 0.1 and 0.9 isn't exact. The model is quantised to 8 bits, its activations too, and rounding decides: noise of
+a millionth in the features moves such a score by up to 0.2 either way, and so do another CPU or version of onnxruntime.
+
 The file is no part of this package. It is looked for on this machine only, unless a download is allowed.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +34,7 @@ INPUT = "input_features"
 
 HOW_TO_GET_IT = (
     "pip install --no-deps pipecat-ai  (12 MB; only the model in it is read), or name the file with `model:`, "
-    "or set `download: true` (pip install huggingface-hub)"
+    "or set `download: true` (pip install 'flowgraph[hub]')"
 )
 
 
@@ -75,11 +79,11 @@ def _in_wheel() -> Iterator[Path]:
 def _download() -> Path:
     try:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError:
-        hint = f"pip install huggingface-hub; or {HOW_TO_GET_IT.partition(', or set')[0]}"
-        raise FlowError("`download: true` needs the package `huggingface-hub`", hint=hint) from None
+        raise FlowError("`download: true` needs the package `huggingface-hub`", hint=HOW_TO_GET_IT) from None
     disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every try; what is said here is the last
     try:
         return Path(hf_hub_download(REPOSITORY, FILE))
     except Exception as error:  # the library's own, its HTTP client's, and those of the file system
