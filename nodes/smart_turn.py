@@ -144,7 +144,7 @@ class SmartTurn(Node):
             silence, voice = self._silence, checkpoint.voice
             probability = await asyncio.to_thread(self._model.score, checkpoint.clip)
             if silence == self._silence:
-                yield EndOfTurn(probability, voice.silence_ms, cause=voice, at=voice.at)
+                yield EndOfTurn(probability, voice.silence_ms, cause=voice)
 
     async def _next(self) -> _Checkpoint | None:
         """The newest checkpoint, as soon as there is one; None at the end of the sound."""

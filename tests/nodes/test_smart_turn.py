@@ -233,6 +233,23 @@ def test_after_a_long_silence_the_turn_before_is_forgotten(tiny: str) -> None:
         assert abs(within[0].probability - alone[0].probability) > 0.02
 
 
+def test_of_a_new_turn_the_model_hears_500_ms_before_its_onset_and_no_more(tiny: str) -> None:
+    frames = [
+        Audio(frame.samples + tone(frame.duration_ns, level=0.001), 16_000, at=frame.at)
+        if isinstance(frame, Audio)
+        else frame
+        for frame in conversation(
+            ("speech", SECOND), ("silence", 3 * SECOND), ("speech", SECOND), ("silence", 300 * MS)
+        )
+    ]
+    whole = np.concatenate([frame.samples for frame in frames if isinstance(frame, Audio)])
+
+    score = told(SmartTurn(model=tiny), paced(frames))[-1]
+
+    onset, heard = 4 * 16_000, (score.at - START) // BLOCK_NS * 320
+    assert score.probability == pytest.approx(expected(tiny, whole[onset - 8_000 : heard]), abs=1e-6)
+
+
 def test_sound_that_is_missing_is_silence_as_long_as_it_was(tiny: str) -> None:
     frames = conversation(("speech", 2 * SECOND), ("silence", 400 * MS))
     missing = range(START + 500 * MS, START + 1000 * MS)
