@@ -116,10 +116,16 @@ class Transcript(Fact):
 
 @frame
 class EndOfTurn(Fact):
-    """How sure an end-of-turn model is that the user has finished."""
+    """How sure an end-of-turn model is that the user has finished.
+
+    `at` is the end of the silence that the model heard; it is told later, by the time that the model took. Its cause is the
+    `Voice` that asked.
+    """
 
     probability: float
+    """0 to 1, of the model that it comes from: what is high enough to act on is not the same for two models."""
     silence_ms: int = 0
+    """Of the `Voice` that asked: since the last voiced sample, counted in audio."""
 
 
 @frame

@@ -28,7 +28,7 @@ TIERS = (
 
 HEAVY = {
     "numpy", "aiohttp", "torch", "onnxruntime", "sounddevice", "soxr", "pocketsphinx", "espeakng_loader", "kokoro_onnx",
-    "silero_vad",
+    "silero_vad", "huggingface_hub",
 }  # fmt: skip
 IMPORTED_BY_A_SESSION = {"services", "http", "network", "children", "wire", "testing"}
 """Parts of the engine that speak HTTP: what only looks at a graph never imports them."""
