@@ -154,7 +154,7 @@ class Dialogue(Node):
         return self.speculate_after != "off" and self.end != "transcript"
 
     def typical_ns(self) -> int:
-        return 0 if self.end == "transcript" else round(self._policy().least_ms * MS)
+        return 0 if self.end == "transcript" else round(self._policy().typical_ms * MS)
 
     def candidate_ns(self) -> int:
         return self.speculate_after if isinstance(self.speculate_after, int) else 0

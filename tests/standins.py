@@ -64,6 +64,7 @@ class CloudStt(Node):
 class Dialogue(Node):
     owns_turn: ClassVar[bool] = True
     needs: ClassVar[tuple[type[Frame], ...]] = (Transcript,)
+    end: Literal["fixed", "adaptive"] = "fixed"
     end_silence: Duration = Field(400 * MS, ge=0)
     speculate_after: Literal["off"] | Duration = "off"
     barge_in: Literal["off", "headphones", "on"] = "off"

@@ -111,9 +111,10 @@ def test_its_example_is_a_graph_that_the_checks_understand(name: str, cls: type[
 
 @each_type
 def test_it_can_be_closed_after_an_open_that_failed(
-    name: str, cls: type[Node], monkeypatch: pytest.MonkeyPatch
+    name: str, cls: type[Node], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    monkeypatch.chdir(tmp_path)
 
     async def main() -> None:
         broken = made(cls)

@@ -114,7 +114,7 @@ def test_every_node_and_edge_is_drawn(made: Made) -> None:
     assert drawing.count("node owner") == 1
 
 
-@pytest.mark.parametrize("name", ["echo", "baseline", "steps/5-websocket"])
+@pytest.mark.parametrize("name", ["echo", "baseline", "steps/05-websocket"])
 def test_any_graph_can_be_drawn(name: str) -> None:
     graph = Graph.load(name, environ={})
 

@@ -133,7 +133,7 @@ def test_a_hesitation_withdraws_the_attempt_and_nothing_of_it_is_heard(demo: Run
 
 
 def steady(share: str) -> list[str]:
-    return ["dialogue.end_silence=400ms", f"dialogue.speculate_after={share}"]
+    return ["dialogue.end=fixed", "dialogue.end_silence=400ms", f"dialogue.speculate_after={share}"]
 
 
 def test_with_speculation_the_latency_is_the_later_of_commit_and_answer_without_it_the_sum() -> None:
@@ -156,7 +156,7 @@ def test_with_speculation_the_latency_is_the_later_of_commit_and_answer_without_
 @pytest.mark.parametrize("commit_ms", [200, 400, 800])
 def test_voice_to_voice_is_the_later_of_commit_and_answer_plus_playout(commit_ms: int) -> None:
     """STT 100 ms, first token 200 ms, first byte 150 ms: 450 ms behind the candidate, and the tokens of the first clause."""
-    run = converse(DEMO, f"dialogue.end_silence={commit_ms}ms", "dialogue.speculate_after=96ms")
+    run = converse(DEMO, "dialogue.end=fixed", f"dialogue.end_silence={commit_ms}ms", "dialogue.speculate_after=96ms")
     records, trace = run.session.trace.records, run.session.trace
     prompts = {prompt.turn: prompt for prompt in run.of(Prompt)}
     silences = {voice.id: voice for voice in run.of(Voice)}

@@ -44,8 +44,8 @@ class Policy(Protocol):
     """When is the user's turn over?"""
 
     @property
-    def least_ms(self) -> float:
-        """Nothing ends after less."""
+    def typical_ms(self) -> float:
+        """So much silence typically ends a turn."""
 
     def needed_ms(self, evidence: Evidence) -> float:
         """So much silence ends the turn, by what is known now."""
@@ -58,7 +58,7 @@ class Fixed:
     silence_ms: float
 
     @property
-    def least_ms(self) -> float:
+    def typical_ms(self) -> float:
         return self.silence_ms
 
     def needed_ms(self, evidence: Evidence) -> float:  # noqa: ARG002 - nothing that is known changes it
@@ -75,8 +75,8 @@ class Adaptive:
     learns: bool = True
 
     @property
-    def least_ms(self) -> float:
-        return self.finished_ms
+    def typical_ms(self) -> float:
+        return self.unclear_ms
 
     def needed_ms(self, evidence: Evidence) -> float:
         unclear = evidence.pauses.bound_ms(self.unclear_ms) if self.learns else self.unclear_ms
@@ -107,8 +107,9 @@ class Model:
     """How much the words count beside the sound; 0 = not at all."""
 
     @property
-    def least_ms(self) -> float:
-        return min(self.thresholds, default=self.unfinished_ms)
+    def typical_ms(self) -> float:
+        checkpoints = sorted(self.thresholds)
+        return checkpoints[len(checkpoints) // 2] if checkpoints else self.unfinished_ms
 
     def needed_ms(self, evidence: Evidence) -> float:
         said: Finish = finish(evidence.text, evidence.asked) if evidence.settled else "unclear"

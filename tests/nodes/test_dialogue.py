@@ -517,6 +517,8 @@ def test_a_backchannel_or_a_cough_lets_the_answer_go_on(said: str) -> None:
     assert gains(done) == [0.25, 0.0, 1.0]
     assert [heard.cut for heard in done.heard if heard.final] == [False]
     assert done.heard[-1].samples == 3000  # all of it, paused and not skipped
+    # The transcript is there with the second window after it was asked for; not a window later the answer goes on.
+    assert done.ms(done.session.trace.gains[-1][0]) == 960 + 1408 + 352 + 96 + 64
 
 
 def test_the_answer_is_ducked_with_the_first_window_of_speech_and_back_behind_a_click() -> None:
