@@ -3,11 +3,13 @@
 1. Recognisers write words without trustworthy marks: many put a full stop behind every piece they are asked to finalise. So a
    full stop proves nothing; a question mark does, and so does an ellipsis, a dash or a comma that trails.
 2. What can't end an English utterance (an article, "and", "my", "I want") is unfinished. Questions and requests that have their
-   object are finished. Statements are unclear: "I would like a table" may go on with "for four".
-3. Other languages have their marks only: without words that we know, text is unclear.
+   object are finished, and so is a short answer to a question. Statements are unclear: "I would like a table" may go on with
+   "for four", and so may a list.
+3. Digits that are being dictated are unfinished until they could be a whole telephone number.
+4. Other languages have their marks only: without words that we know, text is unclear.
 
 The rules are those of descriptive grammar (Quirk et al., A Comprehensive Grammar of the English Language, on determiners,
-prepositions and stranding); nothing is learned.
+inversion and stranded prepositions); nothing is learned.
 """
 
 from __future__ import annotations
@@ -28,26 +30,38 @@ def _set(text: str) -> frozenset[str]:
 FILLERS = _set("um uh er erm em eh ah hm hmm hmmm mm uhm umm uhh")
 BEGINNINGS = _set("well so like actually basically maybe perhaps anyway")
 """These begin something where they stand alone, or behind a filler or a conjunction; at the end of a sentence they may end it."""
-OPENS = _set(
-    "a an the my your our their its his every each another any some no-one's "
-    "and or but because if than as while although though unless until since whether nor plus versus "
-    "of from for with at by into onto between without within during against among toward towards via per "
+DETERMINERS = _set("a an the my your our their its his every each another any some only")
+OPENS = DETERMINERS | _set(
+    "and or but because if than as while although though unless until since whether nor plus minus versus "
+    "of from for with at by into onto between without within during against among toward towards via per past "
     "i we they he she who's what's where's it's that's there's here's i'm i'd i'll i've we're we've we'll you're let's "
-    "very quite rather too these those whose which "
+    "very quite rather too these those whose which just even "
     "want need wants needs wanted gonna wanna gotta"
 )
 """Words that need another behind them, wherever they stand."""
+ADJECTIVES = _set(
+    "old new little big small large long short young great nice good bad high low next last whole other certain same different few"
+)
+"""Between a determiner and its noun."""
+ADVERBS = _set("really very quite so too just only also still always never already not")
 PARTICLES = _set(
     "in on up off out over down about around through to like after before under that this what where when how"
 )
 """These end a clause behind a verb and its object ("turn it on") or in a question ("where are you from"); else they open one."""
 STRANDED = _set("of from for with at by to about in on like")
+STRANDERS = _set(
+    "come go talk think look listen wait know hear made called live work belong talking thinking looking waiting"
+)
+"""Verbs that leave their preposition at the end of a question: "what are you talking about"."""
 BE = _set("is are am was were be been isn't aren't wasn't weren't")
 AUXILIARIES = BE | _set(
     "do does did can could will would shall should may might must have has had "
     "don't doesn't didn't can't couldn't won't wouldn't shouldn't haven't hasn't hadn't"
 )
+MONTH_BEGINS = _set("in of this last next until since early late mid")
+"""Before the month that sounds like an auxiliary."""
 SUBJECTS = _set("i you he she it we they this that there these those")
+LINKS = _set("that which who if because when while as and or")
 QUESTION_WORDS = _set("what who whom whose where when why how which")
 REQUESTS = _set(
     "tell show give play stop turn set open close call remind add cancel repeat say count sing start read find search send "
@@ -67,18 +81,27 @@ CLOSED = frozenset(
         "yes please", "no thanks", "no thank you", "thank you", "thanks", "thank you very much", "goodbye", "good bye",
         "bye", "bye bye", "hello", "hi", "good morning", "good night", "good evening", "good afternoon", "stop", "stop it",
         "that's all", "that is all", "that's it", "never mind", "not now", "of course", "go on", "go ahead", "i do",
-        "i don't", "i don't know", "i can", "i am", "i see", "help", "yes i do", "no i don't", "yes it is", "no it isn't",
-        "yes i am", "no i'm not", "that's right", "that's wrong", "enough", "that's enough", "cancel", "continue", "next",
-        "again", "please stop", "be quiet", "wait", "shut up", "pardon", "sorry", "nothing", "all right", "alright",
+        "i don't", "i do not", "i don't know", "i can", "i am", "i see", "help", "yes i do", "no i don't", "yes it is",
+        "no it isn't", "yes i am", "no i'm not", "that's right", "that's wrong", "enough", "that's enough", "cancel",
+        "continue", "next", "again", "please stop", "be quiet", "wait", "shut up", "pardon", "sorry", "nothing", "all right",
+        "alright", "why not", "of course not", "i think so", "i hope so", "i hope not",
     )
 )  # fmt: skip
 """Complete as they stand, whatever had been asked."""
-NUMBERS = _set(
-    "zero oh one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand double triple"
+DIGITS = _set("zero oh one two three four five six seven eight nine double triple")
+NUMBERS = DIGITS | _set(
+    "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy "
+    "eighty ninety hundred thousand"
 )
+WHOLE_NUMBERS = (7, 10, 11)
+"""So many digits are a telephone number: local, national, with its country (ITU E.164, North American numbering plan)."""
+SHORT_ANSWER = 3
+"""Words."""
 _TRAILS = re.compile(r"(?:…|\.\.\.|[,;:]|\s[-–—]|—)\s*$")
-_THINKING = re.compile(r"\b(?:you know|i mean|let me see|let me think|hold on|what was it|how do you say)$")
+_THINKING = re.compile(
+    r"\b(?:you know|i mean|let me see|let me think|let me|let us|hold on|what was it|how do you say)$"
+)
+_DICTATED = re.compile(r"\b(?:number|code|pin|digits|password)\b")
 
 
 def finish(text: str, asked: Asked = "nothing") -> Finish:
@@ -87,21 +110,16 @@ def finish(text: str, asked: Asked = "nothing") -> Finish:
     words = words_of(text)
     if not words:
         return "unclear"
-    last, before = words[-1], words[-2] if len(words) > 1 else "um"
-    if text.endswith("?"):
+    if text.endswith("?") or " ".join(words) in CLOSED:
         return "finished"
-    begins = last in BEGINNINGS and (before in FILLERS or before in OPENS)
-    if _TRAILS.search(text) or last in FILLERS or begins or _THINKING.search(" ".join(words)):
+    if _TRAILS.search(text) or _dangles(words):
         return "unfinished"
-    if " ".join(words) in CLOSED:
+    digits = _digits_at_the_end(words)
+    if digits >= 3 or (digits and asked == "number"):
+        return "unclear" if digits in WHOLE_NUMBERS else "unfinished"
+    if asked in ("yes_no", "open") and len(words) <= SHORT_ANSWER:
         return "finished"
-    if _is_number(last) and (asked == "number" or (len(words) >= 3 and all(map(_is_number, words[-3:])))):
-        return "unfinished"  # being dictated: only silence tells where it ends
-    if asked == "yes_no" and words[0] in ANSWERS and len(words) <= 3 and last not in OPENS:
-        return "finished"
-    if _dangles(words):
-        return "unfinished"
-    return "finished" if _is_question(words) or _is_request(words) else "unclear"
+    return "finished" if _asks(words) or _requests(words) else "unclear"
 
 
 def asked(text: str) -> Asked:
@@ -112,7 +130,7 @@ def asked(text: str) -> Asked:
     sentence = re.split(r"(?<=[.!?…])\s+", text)[-1]
     words = words_of(sentence)
     joined = " ".join(words)
-    if re.search(r"\b(?:number|how (?:many|much|old|long|far)|what (?:year|date|time)|code|pin|digits|when)\b", joined):
+    if _DICTATED.search(joined):
         return "number"
     first = next((word for word in words if word not in _set("and so but okay ok then well or now")), "")
     return "yes_no" if first in AUXILIARIES and " or " not in joined else "open"
@@ -123,26 +141,43 @@ def words_of(text: str) -> list[str]:
     return [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
 
 
-def _is_number(word: str) -> bool:
-    return word in NUMBERS or word.isdigit()
+def _digits_at_the_end(words: list[str]) -> int:
+    count = 0
+    for word in reversed(words):
+        if word.isdigit():
+            count += len(word)
+        elif word in DIGITS:
+            count += 1
+        else:
+            break
+    return count
+
+
+# -- what can't be the end ---------------------------------------------------------------------------------------------
 
 
 def _dangles(words: list[str]) -> bool:
     """Does its last word need another behind it?"""
     last, before = words[-1], words[-2] if len(words) > 1 else ""
-    questioned = any(word in QUESTION_WORDS for word in words[:-1])
-    if last in OPENS:
-        return not (last in STRANDED and questioned and len(words) >= 4)
-    if last in AUXILIARIES:
-        short = len(words) <= 3 and before in SUBJECTS
-        return not (short or (questioned and before not in QUESTION_WORDS and before not in AUXILIARIES))
+    if last in FILLERS or _THINKING.search(" ".join(words)):
+        return True
+    if last in BEGINNINGS and (not before or before in FILLERS or before in OPENS):
+        return True
+    if last in STRANDED and _strands(words):
+        return False
+    if last in OPENS or (last in ADJECTIVES and before in DETERMINERS) or (last in ADVERBS and before in AUXILIARIES):
+        return True
+    if _is_number(last) and before == "only":
+        return True
+    if last == "times" and _is_number(before):
+        return any(word in QUESTION_WORDS for word in words)  # "what is nine times", but "I tried it three times"
+    if last in AUXILIARIES and not (last == "may" and before in MONTH_BEGINS):
+        return not (words[0] in ANSWERS or _embeds(words))
     if last in QUESTION_WORDS:
         return len(words) > 1
+    if last in SUBJECTS and len(words) > 1:
+        return _lacks_verb(words)
     if last in PARTICLES:
-        if last in STRANDED and questioned and len(words) >= 4:
-            return False
-        if last in ("that", "this"):
-            return len(words) < 3
         return not (
             before in RECIPIENTS | {"it", "that", "this"} or words[0] in ("turn", "switch", "come", "go", "shut")
         )
@@ -151,6 +186,36 @@ def _dangles(words: list[str]) -> bool:
     if verb in NEED_OBJECT and len(start) == 1:
         return True
     return verb in TWO_OBJECTS and len(start) == 2 and last in RECIPIENTS
+
+
+def _strands(words: list[str]) -> bool:
+    """May the preposition at its end stay there? "Where are you from", "what is it about", "who are you talking to"."""
+    begin = next((i for i in reversed(range(len(words) - 2)) if words[i] in ("what", "who", "where", "which")), None)
+    if begin is None or len(words) - begin > 7 or words[begin + 1] not in AUXILIARIES:
+        return False
+    return words[-2] in SUBJECTS or words[-2] in STRANDERS
+
+
+def _embeds(words: list[str]) -> bool:
+    """An embedded question that ends with its verb: "do you know what time it is", "tell me where the station is"."""
+    begin = next((i for i in reversed(range(len(words) - 1)) if words[i] in QUESTION_WORDS), 0)
+    between = words[begin + 1 : -1]
+    return begin > 0 and bool(between) and (between[-1] in SUBJECTS or len(between) > 1)
+
+
+def _lacks_verb(words: list[str]) -> bool:
+    """A subject at the end, without what it does: "what do you", "is it", "the bill that you"."""
+    before = words[-2]
+    if before in BE and any(word in QUESTION_WORDS for word in words[-5:-2]):
+        return False  # "how are you", "what time is it"
+    return before in LINKS or (before in AUXILIARIES and not before.endswith("n't"))  # but: "nice, isn't it"
+
+
+def _is_number(word: str) -> bool:
+    return word in NUMBERS or word.isdigit()
+
+
+# -- what can be the end -----------------------------------------------------------------------------------------------
 
 
 def _start(words: list[str]) -> list[str]:
@@ -167,16 +232,20 @@ def _start(words: list[str]) -> list[str]:
     return rest
 
 
-def _is_question(words: list[str]) -> bool:
+def _asks(words: list[str]) -> bool:
+    """Does it end with a question that has its verb? It may begin behind other sentences."""
     start = _start(words)
-    if not start:
-        return False
-    if start[0] in QUESTION_WORDS:
-        return len(start) >= 3
-    return len(start) >= 3 and start[0] in AUXILIARIES and start[1] not in QUESTION_WORDS
+    if start and start[0] in QUESTION_WORDS and len(start) >= 3:
+        return True
+    for index in range(len(words) - 2):
+        if words[index] in AUXILIARIES and words[index + 1] in SUBJECTS:
+            return True  # inverted, and something behind it
+        if words[index] in QUESTION_WORDS and words[index + 1] in AUXILIARIES:
+            return True
+    return len(start) >= 3 and start[0] in AUXILIARIES
 
 
-def _is_request(words: list[str]) -> bool:
+def _requests(words: list[str]) -> bool:
     start = _start(words)
     if not start or start[0] not in REQUESTS:
         return False

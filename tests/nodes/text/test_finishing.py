@@ -10,7 +10,8 @@ from nodes.text.finishing import asked, finish
     [
         "what time is it", "do you know what time it is", "tell me a story", "could you please tell me the date of today",
         "who is it for", "where are you from", "turn the light on", "stop it", "Thank you.", "no thanks", "goodbye",
-        "what is nine times seven", "Can you hear me?", "please set a timer", "stop", "how old are you", "I don't know.",
+        "what is nine times seven", "Can you hear me?", "what are you looking at", "I have a meeting can you wake me up",
+"yes it is", "do you know where the station is", "please set a timer", "stop", "how old are you", "I don't know.",
     ],
 )  # fmt: skip
 def test_questions_requests_and_closings_are_finished(text: str) -> None:
@@ -30,7 +31,16 @@ def test_what_cannot_end_an_utterance_is_unfinished(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "I would like a table", "my name is David", "tomorrow evening", "yes I believe so"]
+    "text",
+    [
+        "",
+        "I would like a table",
+        "my name is David",
+        "tomorrow evening",
+        "yes I believe so",
+        "nice isn't it",
+        "on Friday in May",
+    ],
 )
 def test_statements_are_unclear(text: str) -> None:
     assert finish(text) == "unclear"
@@ -49,6 +59,18 @@ def test_a_number_that_is_dictated_is_never_finished_by_its_words() -> None:
     assert finish("what is nine times seven", "nothing") == "finished"
 
 
+def test_digits_may_be_the_end_when_they_are_a_whole_telephone_number() -> None:
+    assert finish("five five five oh one four") == "unfinished"
+    assert finish("five five five oh one four seven") == "unclear"
+    assert finish("call 5550147") == "unclear"
+
+
+def test_a_short_answer_to_a_question_is_finished() -> None:
+    assert finish("tuesday", "open") == finish("perfect", "yes_no") == "finished"
+    assert finish("tuesday", "nothing") == "unclear"
+    assert finish("on the", "open") == "unfinished"
+
+
 def test_yes_and_no_are_finished_where_they_were_asked_for() -> None:
     assert finish("yes", "yes_no") == finish("No.", "yes_no") == finish("yeah sure", "yes_no") == "finished"
     assert finish("yes but", "yes_no") == "unfinished"
@@ -59,7 +81,7 @@ def test_yes_and_no_are_finished_where_they_were_asked_for() -> None:
     [
         ("", "nothing"), ("It is noon.", "nothing"), ("Shall I tell you a story?", "yes_no"),
         ("All right. And do you want to hear more?", "yes_no"), ("Would you like tea or coffee?", "open"),
-        ("What is your phone number?", "number"), ("How many people?", "number"), ("What can I do for you?", "open"),
+        ("What is your phone number?", "number"), ("How many people?", "open"), ("What can I do for you?", "open"),
         ("What is your number? I will write it down.", "nothing"),
     ],
 )  # fmt: skip
