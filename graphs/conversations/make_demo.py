@@ -60,15 +60,18 @@ HEAD = f"""\
 # patience:         how long the user waits for an answer to begin
 # utterances, in the order in which they are spoken:
 #   audio     16 kHz mono 16-bit WAV, beside this file
-#   range     [first, last] sample of the part that is played (all of it without)
+#   kind      what it is an example of (hesitation, list, one_word, ...); results are broken down by it
 #   text      what is really said
+#   asked     what the assistant has asked before, if this answers a question
+#   silences  [[first, last], ...] stretches of silence that the file leaves out: put in while playing
+#   range     [first, last] sample of the part that is played (all of it without)
 #   speech    [first, last] voiced sample: the 5 ms around it are above -45 dBFS (estimated by that rule without)
 #   pauses    [[first, last], ...] each 100 ms or longer within the speech in which nothing is voiced
 #   expects   answer (default) | nothing: noise, "mhm", words to somebody else
 #   pause     spoken this long after nobody speaks any more (700ms without), or
 #   barge_in  spoken this long after the last answer became audible
 #   estimated true if `speech` and `pauses` are a guess
-# Spans count samples from the start of the file; first and last are both included.
+# Spans count samples from the start of the file with its silences put in; first and last are both included.
 name: demo
 description: A user gives a name, asks six things, hesitates once, interrupts a story and says goodbye.
 voice: flite 2.2, {VOICE}

@@ -3,7 +3,8 @@
 1. Sound is 16 kHz mono 16-bit WAV. 0 dBFS is a root mean square of 1.0.
 2. A sample is voiced when the 5 ms around it are above −45 dBFS. `speech` is the first and the last voiced sample of an
    utterance; `pauses` are the stretches of at least 100 ms between them in which no sample is voiced.
-3. A span is `[first, last]` in samples, both included, counted from the start of the file.
+3. A span is `[first, last]` in samples, both included, counted from the start of the file with its `silences` in it:
+   stretches of digital silence that the file leaves out, put in while playing. They are annotated as if they were stored.
 4. The noise floor is no part of the files: whoever plays a conversation adds `noise_floor()` under all of it, also
    between the utterances, so that a voice activity detector sees neither digital silence nor a seam.
 5. An utterance with `pause` is spoken that long after nobody speaks any more: the answer to the utterance before has
@@ -15,6 +16,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import wave
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -59,14 +61,35 @@ class RecordedUtterance(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     audio: Path = Field(description="WAV file, from the folder of the YAML file.")
-    range: Span | None = Field(None, description="The part of the file that is played; all of it without.")
+    kind: str = Field("", description="What it is an example of, such as hesitation; results are broken down by it.")
     text: str = Field("", description="What is really said; empty = not known.")
+    asked: str = Field("", description="What the assistant has asked before, if this answers a question.")
+    silences: tuple[Span, ...] = Field((), description="Stretches of silence that the file leaves out, in order.")
+    range: Span | None = Field(None, description="The part of the file that is played; all of it without.")
     speech: Span | None = Field(None, description="First and last voiced sample; estimated from the level without.")
-    pauses: tuple[Span, ...] = Field((), description="Every stretch of 100 ms or more without a voiced sample inside.")
+    pauses: tuple[Span, ...] = Field(
+        (), validate_default=True, description="Every stretch of 100 ms or more without a voiced sample inside."
+    )
     expects: Literal["answer", "nothing"] = Field("answer", description="What the assistant should do about it.")
     barge_in: Duration | None = Field(None, description="Spoken this long after the last answer became audible.")
     pause: Duration = Field(700 * MS, description="Spoken this long after nobody speaks any more.")
     estimated: bool = Field(False, description="`speech` and `pauses` come from the level, not from an annotation.")
+
+    @field_validator("silences")
+    @classmethod
+    def _apart(cls, silences: tuple[Span, ...]) -> tuple[Span, ...]:
+        for (_, before), (first, last) in itertools.pairwise(silences):
+            if first <= before + 1:
+                raise ValueError(f"[{first}, {last}] has no sound before it: silences lie apart, in order")
+        return silences
+
+    @field_validator("range")
+    @classmethod
+    def _around_the_silences(cls, played: Span | None, info: ValidationInfo) -> Span | None:
+        silences = info.data.get("silences")
+        if played and silences and not played[0] <= silences[0][0] < silences[-1][1] <= played[1]:
+            raise ValueError(f"{list(played)} cuts into `silences`, which reach to {silences[-1][1]}")
+        return played
 
     @field_validator("speech")
     @classmethod
@@ -91,6 +114,10 @@ class RecordedUtterance(BaseModel):
             before = last
         if pauses and speech and before >= speech[1]:
             raise ValueError(f"{list(pauses[-1])} reaches outside of `speech`, {list(speech)}")
+        for first, last in info.data.get("silences", ()):
+            inside = speech and speech[0] < first < last < speech[1] and last + 1 - first >= SHORTEST_PAUSE
+            if inside and not any(begin <= first + WINDOW and last - WINDOW <= end for begin, end in pauses):
+                raise ValueError(f"no pause covers [{first}, {last}], which is one of `silences`")
         return pauses
 
     @field_validator("pause")
@@ -131,6 +158,11 @@ class RecordedUtterance(BaseModel):
         assert self.speech is not None, "load_conversation fills it in"
         return self.speech
 
+    @property
+    def silent(self) -> int:
+        """How many of the samples that are played are not in the file."""
+        return sum(last + 1 - first for first, last in self.silences)
+
     def samples(self) -> Samples:
         """What is played, without the noise floor: float32, shape (n,), in [-1, 1] at 16 kHz."""
         import numpy as np
@@ -138,7 +170,13 @@ class RecordedUtterance(BaseModel):
         first, last = self.played
         with wave.open(str(self.audio)) as file:
             file.setpos(first)
-            return np.frombuffer(file.readframes(last + 1 - first), "<i2").astype(np.float32) / np.float32(32768)
+            stored = np.frombuffer(file.readframes(last + 1 - first - self.silent), "<i2")
+        samples = np.zeros(last + 1 - first, np.float32)
+        sounds = np.ones(len(samples), bool)
+        for begin, end in self.silences:
+            sounds[begin - first : end + 1 - first] = False
+        samples[sounds] = stored.astype(np.float32) / np.float32(32768)
+        return samples
 
 
 class Conversation(BaseModel):
@@ -277,13 +315,15 @@ def _checked(utterance: RecordedUtterance) -> RecordedUtterance:
     """The utterance with its annotation. Raises _Wrong."""
     name = utterance.audio.name
     try:
-        frames = _frames_of(utterance.audio)
+        frames = _frames_of(utterance.audio) + utterance.silent
     except FlowError as error:
         raise _Wrong("audio", error.message, error.hint) from None
-    for key, span in (("range", utterance.range), ("speech", utterance.speech)):
+    silences = utterance.silences[-1] if utterance.silences else None
+    for key, span in (("silences", silences), ("range", utterance.range), ("speech", utterance.speech)):
         if span and span[1] >= frames:
             hint = f"spans count samples from 0, so the last one is {frames - 1}"
-            raise _Wrong(key, f"'{key}' {list(span)} reaches outside of {name}, which has {frames} samples", hint)
+            has = f"{frames} samples" + (", `silences` included" if silences else "")
+            raise _Wrong(key, f"'{key}' {list(span)} reaches outside of {name}, which has {has}", hint)
     whole = utterance.model_copy(update={"range": utterance.range or (0, frames - 1)})
     if whole.speech:
         return whole

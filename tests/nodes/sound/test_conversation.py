@@ -97,7 +97,7 @@ def test_annotated_pauses_are_quiet_and_no_other_stretch_of_100_ms_is(demo: Conv
         assert found == ((utterance.speech_start, utterance.speech_end), utterance.hesitations)
 
 
-def test_the_bundled_sound_is_small_enough_to_ship() -> None:
+def test_the_bundled_caller_is_small_enough_to_ship() -> None:
     assert sum(file.stat().st_size for file in DEMO.parent.rglob("demo*/*.wav")) < 2_000_000
 
 
@@ -158,6 +158,30 @@ def test_spans_are_given_for_the_part_that_is_played(tmp_path: Path) -> None:
     assert utterance.samples()[1600] == pytest.approx(tone((600, 900))[9600], abs=1e-4)
 
 
+def test_silences_are_put_in_while_playing_and_counted_by_every_span(tmp_path: Path) -> None:
+    text = "- {audio: a.wav, silences: [[8000, 15999]], speech: [1600, 22399], pauses: [[6400, 17599]]}"
+    utterance = load_conversation(write_yaml(tmp_path, text)).utterances[0]
+    samples, stored = utterance.samples(), tone((100, 400), (600, 900))
+    assert len(samples) == 24_000
+    assert utterance.duration_ns == 1500 * MS
+    assert not samples[8000:16_000].any()
+    assert np.allclose(np.delete(samples, np.s_[8000:16_000]), stored, atol=1e-4)
+    assert annotate(samples) == (pytest.approx((1600, 22_399), abs=40), (pytest.approx((6400, 17_599), abs=40),))
+
+
+def test_a_range_counts_the_silences_too(tmp_path: Path) -> None:
+    text = "- {audio: a.wav, silences: [[8000, 15999]], range: [1000, 20999], speech: [1600, 20999]}"
+    utterance = load_conversation(write_yaml(tmp_path, text.replace("}", ", pauses: [[6400, 17599]]}"))).utterances[0]
+    whole = np.insert(tone((100, 400), (600, 900)), 8000, np.zeros(8000))
+    assert np.allclose(utterance.samples(), whole[1000:21_000], atol=1e-4)
+    assert utterance.speech_start == 600
+
+
+def test_a_pause_that_is_put_in_is_estimated_like_one_that_was_recorded(tmp_path: Path) -> None:
+    utterance = load_conversation(write_yaml(tmp_path, "- {audio: a.wav, silences: [[8000, 15999]]}")).utterances[0]
+    assert utterance.pauses == (pytest.approx((6400, 17_599), abs=40),)
+
+
 def test_speech_without_an_annotation_is_estimated_and_says_so(tmp_path: Path) -> None:
     conversation = load_conversation(write_yaml(tmp_path, "- {audio: a.wav, range: [160, 15999]}"))
     utterance = conversation.utterances[0]
@@ -214,6 +238,10 @@ def complaint(path: Path) -> str:
         ("- {audio: a.wav, speech: [1600, 14399], pauses: [[1000, 9599]]}", 49, "overlaps"),
         ("- {audio: a.wav, speech: [1600, 14399], pauses: [[6400, 15000]]}", 49, "outside of `speech`"),
         ("- {audio: a.wav, pauses: [[6400, 9599]]}", 26, "pauses without `speech`"),
+        ("- {audio: a.wav, silences: [[16002, 20000]]}", 28, "which has 19999 samples, `silences` included"),
+        ("- {audio: a.wav, silences: [[900, 2000], [1000, 3000]]}", 28, "has no sound before it"),
+        ("- {audio: a.wav, silences: [[900, 2000]], range: [1000, 3000]}", 50, "cuts into `silences`"),
+        ("- {audio: a.wav, silences: [[8000, 9999]], speech: [1600, 16399]}", 3, "no pause covers"),
         ("- {audio: a.wav, pause: 700}", 25, "duration with its unit"),
         ("- {audio: a.wav, pause: 700ms, barge_in: 1s}", 25, "not both"),
         ("- {audio: a.wav, expects: applause}", 27, "'answer' or 'nothing'"),
