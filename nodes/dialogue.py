@@ -545,11 +545,11 @@ class Dialogue(Node):
         return attempt if attempt is not None and attempt.committed and attempt.number == self.ctx.turn.number else None
 
     def _forget_turn(self) -> None:
+        if self._attempt is not None and not self._attempt.audible_at:
+            self._withdraw()
         self._open_turn = self._began_over = False
         self._tries = self._withdrawn = 0
         self._said.forget()
-        if self._attempt is not None and not self._attempt.audible_at:
-            self._withdraw()
 
     def _watch_idle(self, at: int) -> None:
         if self.idle_timeout == "off" or self._attempt is not None:
