@@ -368,6 +368,11 @@ def test_an_input_is_a_file_a_caller_or_a_device(tmp_path: Path) -> None:
     assert address_of("caller:demo") == "caller:demo"
 
 
+@pytest.mark.parametrize("address", ["caller:demo", "caller:talks/x.yaml", "file:talk.wav", "null", "USB microphone"])
+def test_an_input_that_is_an_address_stays_as_it_is(address: str) -> None:
+    assert address_of(address) == address
+
+
 def test_an_input_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(NoInput, match="no such file"):
         address_of(str(tmp_path / "a.wav"))

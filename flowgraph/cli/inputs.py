@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _SOUND = (".wav", ".wave")
 _CONVERSATION = (".yaml", ".yml")
+_ADDRESSES = ("file:", "caller:")
 _CONVERSATIONS = Path(__file__).resolve().parent.parent.parent / "graphs" / "conversations"
 
 
@@ -34,7 +35,9 @@ def input_settings(graph: Graph, wish: str) -> list[str]:
 
 
 def address_of(wish: str) -> str:
-    """`call.wav` → `file:call.wav`; `demo`, a YAML file or a folder → `caller:…`; anything else is a device's own name."""
+    """`call.wav` → `file:call.wav`; `demo`, a YAML file or a folder → `caller:…`; anything else is an address already."""
+    if wish.startswith(_ADDRESSES):
+        return wish
     path = Path(wish)
     if path.suffix.lower() in _SOUND:
         return f"file:{_there(path)}"
