@@ -21,7 +21,7 @@ from rich.text import Text
 
 from flowgraph import findings
 from flowgraph.cli.console import stderr, stdout, tell_error
-from flowgraph.cli.inputs import address_of, input_settings
+from flowgraph.cli.inputs import address_of, default_devices, input_settings
 from flowgraph.compare import Comparison, RunResult
 from flowgraph.errors import FlowError
 from flowgraph.gates import Gate
@@ -61,6 +61,7 @@ class Wishes:
     gates: Sequence[str] = ()
     html: Path | None = None
     json: bool = False
+    record: bool = False
 
 
 def compare_graphs(wishes: Wishes) -> int:
@@ -72,9 +73,17 @@ def compare_graphs(wishes: Wishes) -> int:
         from flowgraph import page
 
         page.require(wishes.html)
+    if wishes.record:
+        # By name: the engine doesn't import nodes.
+        where = import_module("nodes.sound.pulse").stage()
+        stderr().print(
+            Text(f"the user speaks into '{where.room}', answers are heard from '{where.output}'"), soft_wrap=True
+        )
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowgraph-"))) if wishes.html else None
-        results, code = _run(graphs, wishes.runs, conditions, folder)
+        kept = wishes.html or wishes.record
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowgraph-"))) if kept else None
+        aloud = address_of(wishes.conversation).removeprefix("caller:") if wishes.record else ""
+        results, code = _run(graphs, wishes.runs, Circumstances(conditions, folder, aloud))
         if not results:
             return code
         budgets = {name: graph.budget for name, graph in graphs.items()}
@@ -111,7 +120,8 @@ def _graphs(wishes: Wishes) -> dict[str, Graph]:
     found: dict[str, Graph] = {}
     for path in wishes.graphs:
         graph = Graph.load(path, settings=wishes.settings)
-        settings = [*wishes.settings, *input_settings(graph, wishes.conversation)]
+        caller = default_devices(graph) if wishes.record else input_settings(graph, wishes.conversation)
+        settings = [*wishes.settings, *caller]
         graph = Graph.load(path, settings=settings)
         for warning in graph.warnings:
             stderr().print(Text(warning), soft_wrap=True)
@@ -131,14 +141,12 @@ def _unlike(name: str, taken: dict[str, Graph]) -> str:
 # -- the runs -----------------------------------------------------------------------------------------------------------
 
 
-def _run(
-    graphs: dict[str, Graph], runs: int, conditions: Conditions | None, folder: Path | None
-) -> tuple[list[RunResult], int]:
+def _run(graphs: dict[str, Graph], runs: int, shared: Circumstances) -> tuple[list[RunResult], int]:
     """The results there are, and the exit code: 1 if a run failed, 130 after Ctrl-C. The runs that were made count."""
     trials = schedule(list(graphs.items()), runs)
     results: list[RunResult] = []
     with _Watching(stderr(), trials, list(graphs)) as watching:
-        circumstances = Circumstances(conditions, folder, on_turn=watching.turn, say=watching.say)
+        circumstances = dataclasses.replace(shared, on_turn=watching.turn, say=watching.say)
         try:
             for result in run_trials(trials, circumstances, on_start=watching.start):
                 results.append(result)

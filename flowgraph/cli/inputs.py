@@ -33,6 +33,11 @@ def input_settings(graph: Graph, wish: str) -> list[str]:
     return [f"{name}.device={address}" for name in sources]
 
 
+def default_devices(graph: Graph) -> list[str]:
+    """What `--set` would have to say for every node with a device to use the system's."""
+    return [f"{name}.device=default" for name, spec in graph.nodes.items() if "device" in spec.cls.model_fields]
+
+
 def address_of(wish: str) -> str:
     """`call.wav` → `file:call.wav`; `demo`, a YAML file or a folder → `caller:…`; anything else is a device's own name."""
     path = Path(wish)
