@@ -21,7 +21,7 @@ from rich.text import Text
 
 from flowgraph import findings
 from flowgraph.cli.console import stderr, stdout, tell_error
-from flowgraph.cli.inputs import address_of, default_devices, input_settings
+from flowgraph.cli.inputs import address_of, input_settings, settings_by_ear
 from flowgraph.compare import Comparison, RunResult
 from flowgraph.errors import FlowError
 from flowgraph.gates import Gate
@@ -120,7 +120,7 @@ def _graphs(wishes: Wishes) -> dict[str, Graph]:
     found: dict[str, Graph] = {}
     for path in wishes.graphs:
         graph = Graph.load(path, settings=wishes.settings)
-        caller = default_devices(graph) if wishes.record else input_settings(graph, wishes.conversation)
+        caller = settings_by_ear(graph) if wishes.record else input_settings(graph, wishes.conversation)
         settings = [*wishes.settings, *caller]
         graph = Graph.load(path, settings=settings)
         for warning in graph.warnings:
@@ -247,7 +247,7 @@ def _about(
     return {
         "command": shlex.join(["flow", *sys.argv[1:]]),
         "time": time.strftime("%Y-%m-%d %H:%M %z"),
-        "conversation": _who_speaks(wishes.conversation),
+        "conversation": _who_speaks(wishes.conversation, by_ear=wishes.record),
         "runs": f"{max(run.repeat for run in comparison.runs) + 1} of each graph, interleaved (ABBA), one to warm up",
         "network": f"{wishes.network}: {conditions}" if conditions is not None else "none beside the real one",
         "services": ", ".join(f"{name} {_where(spec)}" for name, spec in services.items()) or "none",
@@ -258,7 +258,7 @@ def _about(
     }
 
 
-def _who_speaks(conversation: str) -> str:
+def _who_speaks(conversation: str, *, by_ear: bool) -> str:
     """The caller, and how sure the ends of speech are."""
     # By name: the engine doesn't import nodes.
     load = import_module("nodes.sound.conversation").load_conversation
@@ -266,7 +266,12 @@ def _who_speaks(conversation: str) -> str:
     count = len(caller.utterances)
     parts = [f"{caller.name or conversation}, {count} utterance{'s' if count > 1 else ''}"]
     parts += [f"voice {caller.voice}"] if caller.voice else []
-    parts += ["end of speech " + ("estimated from the level" if caller.estimated else "annotated to the sample")]
+    how = "estimated from the level" if caller.estimated else "annotated to the sample"
+    parts += [
+        "spoken aloud; end of speech and first sound from the recording of what was played"
+        if by_ear
+        else f"end of speech {how}"
+    ]
     return ", ".join(parts)
 
 

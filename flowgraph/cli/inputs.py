@@ -33,9 +33,15 @@ def input_settings(graph: Graph, wish: str) -> list[str]:
     return [f"{name}.device={address}" for name in sources]
 
 
-def default_devices(graph: Graph) -> list[str]:
-    """What `--set` would have to say for every node with a device to use the system's."""
-    return [f"{name}.device=default" for name, spec in graph.nodes.items() if "device" in spec.cls.model_fields]
+def settings_by_ear(graph: Graph) -> list[str]:
+    """What `--set` would have to say for every node with a device to use the system's, and for a microphone that hears no speaker."""
+    nodes = graph.nodes.items()
+    found = [f"{name}.device=default" for name, spec in nodes if "device" in spec.cls.model_fields]
+    return found + [
+        f"{name}.barge_in=headphones"
+        for name, spec in nodes
+        if "barge_in" in spec.cls.model_fields and spec.options.get("barge_in", "auto") == "auto"
+    ]
 
 
 def address_of(wish: str) -> str:

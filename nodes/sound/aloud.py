@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowgraph.errors import DeviceError, FlowError
-from flowgraph.units import MS, SECOND
+from flowgraph.units import MS
 from nodes.sound.addresses import conversation_path
 from nodes.sound.caller import Caller
 from nodes.sound.conversation import RATE_HZ, Conversation, load_conversation
@@ -235,7 +235,8 @@ async def converse(aloud: Aloud, go: asyncio.Event, gone: asyncio.Event) -> None
         try:
             aloud._tell({"event": "ready"})
             for until in ("go", "over"):
-                await asyncio.wait([waits[until], waits["gone"], failed], return_when=asyncio.FIRST_COMPLETED)
+                news: list[asyncio.Future[Any]] = [waits[until], waits["gone"], failed]
+                await asyncio.wait(news, return_when=asyncio.FIRST_COMPLETED)
                 if failed.done():
                     failed.result()
                 if gone.is_set():

@@ -59,9 +59,9 @@ def stage(environ: Mapping[str, str] | None = None) -> Stage:
     source, output = (ask(f"get-default-{kind}", environ=environ) for kind in ("source", "sink"))
     room = _room(source, ask("list", "short", "modules", environ=environ))
     if not room:
-        what = f"'{source}' is none" if source else "there is none"
+        what = f"the default microphone, '{source}', is none" if source else "there is no default microphone"
         raise DeviceError(
-            f"a recorded user needs a virtual microphone to speak into; the default microphone {what}",
+            f"a recorded user who speaks aloud needs a virtual microphone; {what}",
             hint=VIRTUAL_MICROPHONE,
         )
     if room == output:
