@@ -116,8 +116,8 @@ def _share(value: str) -> float:
 def _bandwidth(value: str) -> int:
     units = {"kbit": 125, "mbit": 125_000, "gbit": 125_000_000}
     for unit, size in units.items():
-        if value.lower().endswith(unit):
-            return round(float(value[: -len(unit)]) * size)
+        if value.lower().endswith(unit) and 0 < (count := float(value[: -len(unit)])) < float("inf"):
+            return max(round(count * size), 1)
     raise ValueError(f"expected a bandwidth with its unit ({', '.join(units)}), such as 20Mbit")
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowgraph.compare import RunResult
+from flowgraph.errors import FlowError
 from flowgraph.node import ports
 from flowgraph.recording import recording
 from flowgraph.report import Report, TurnReport, types_named
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 WARM_UP = -1
 """The repeat that doesn't count."""
+
+
+class NothingAnswered(FlowError):
+    """The run to warm up left the user without any answer."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,12 +80,20 @@ def schedule(graphs: Sequence[tuple[str, Graph]], runs: int, *, warm_up: bool = 
 def run_trials(
     trials: Iterable[Trial], circumstances: Circumstances, *, on_start: Callable[[Trial], None] | None = None
 ) -> Iterator[RunResult]:
-    """Make all runs, one after the other, each in real time; yields what counts. Raises what ended a session."""
+    """Make all runs, one after the other, each in real time; yields what counts.
+
+    Raises what ended a session, and NothingAnswered: minutes more of the same would tell nothing.
+    """
     for trial in trials:
         if on_start is not None:
             on_start(trial)
         with asyncio.Runner() as runner:
             result = runner.run(run_trial(trial, circumstances))
+        if not trial.counts and result.turns and all(turn.failed for turn in result.turns):
+            why = next((turn.verdict for turn in result.turns if turn.verdict), "")
+            raise NothingAnswered(
+                f"nothing was answered ({why})", hint=f"try it first: flow run {trial.graph.path} --input CALLER"
+            )
         if trial.counts:
             yield result
 

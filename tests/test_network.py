@@ -66,7 +66,22 @@ def test_conditions_are_read_and_said_again(text: str, expected: Conditions) -> 
     assert Conditions.parse(str(expected)) == expected
 
 
-@pytest.mark.parametrize("text", ["", "moon", "rtt=80", "rtt", "loss=150%", "tls=yes", "bandwidth=3", "rtt=80ms,,"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "moon",
+        "rtt=80",
+        "rtt",
+        "loss=150%",
+        "tls=yes",
+        "bandwidth=3",
+        "bandwidth=0Mbit",
+        "bandwidth=infkbit",
+        "loss=nan",
+        "rtt=80ms,,",
+    ],
+)
 def test_wrong_conditions_are_one_clear_error(text: str) -> None:
     with pytest.raises(NetworkError, match=f"network '{text}': ") as caught:
         Conditions.parse(text)

@@ -114,9 +114,7 @@ def _graphs(wishes: Wishes) -> dict[str, Graph]:
         raise WrongArgument("compare: there are more graphs than letters", hint="compare 26 at a time")
     if wishes.runs < 1:
         raise WrongArgument(f"--runs {wishes.runs}: nothing would run", hint="1 or more; 3 if none is given")
-    if not address_of(wishes.conversation).startswith("caller:"):
-        hint = "a bundled caller (demo), a conversation's YAML file, or a folder of WAV files"
-        raise WrongArgument(f"--conversation {wishes.conversation}: this is nobody who speaks", hint=hint)
+    _caller(wishes.conversation)
     found: dict[str, Graph] = {}
     for path in wishes.graphs:
         graph = Graph.load(path, settings=wishes.settings)
@@ -127,6 +125,16 @@ def _graphs(wishes: Wishes) -> dict[str, Graph]:
             stderr().print(Text(warning), soft_wrap=True)
         found[_unlike(graph.name, found)] = graph
     return found
+
+
+def _caller(conversation: str) -> Any:
+    """The caller, read. Raises GraphError, WrongArgument, NoInput."""
+    address = address_of(conversation, option="--conversation") if conversation else ""
+    if not address.startswith("caller:"):
+        hint = "a bundled caller (demo), a conversation's YAML file, or a folder of WAV files"
+        raise WrongArgument(f"--conversation {conversation}: this is nobody who speaks", hint=hint)
+    # By name: the engine doesn't import nodes.
+    return import_module("nodes.sound.conversation").load_conversation(address.removeprefix("caller:"))
 
 
 def _unlike(name: str, taken: dict[str, Graph]) -> str:
@@ -260,9 +268,7 @@ def _about(
 
 def _who_speaks(conversation: str, *, by_ear: bool) -> str:
     """The caller, and how sure the ends of speech are."""
-    # By name: the engine doesn't import nodes.
-    load = import_module("nodes.sound.conversation").load_conversation
-    caller = load(address_of(conversation).removeprefix("caller:"))
+    caller = _caller(conversation)
     count = len(caller.utterances)
     parts = [f"{caller.name or conversation}, {count} utterance{'s' if count > 1 else ''}"]
     parts += [f"voice {caller.voice}"] if caller.voice else []
@@ -315,8 +321,13 @@ def _table(grid: findings.Grid) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False, show_footer=bool(grid.foot))
     feet = grid.foot or ("",) * len(grid.heads)
     for index, (head, foot) in enumerate(zip(grid.heads, feet, strict=True)):
-        justify: Any = "left" if index < grid.texts else "right"
-        table.add_column(head, Text(foot, style="bold"), justify=justify, no_wrap=index >= grid.texts)
+        if index < grid.texts:
+            table.add_column(head, Text(foot, style="bold"))
+        else:
+            # A head may take two lines, a figure may not.
+            figures = [foot, *(row[index] for row in grid.rows)]
+            width = max(len(text) for text in (*head.split(), *figures))
+            table.add_column(head, Text(foot, style="bold"), justify="right", min_width=width)
     for row in grid.rows:
         style = colour(row[0]) if grid.phases else ""
         table.add_row(Text(row[0], style=style), *(Text(cell) for cell in row[1:]))

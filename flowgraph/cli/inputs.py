@@ -44,23 +44,26 @@ def settings_by_ear(graph: Graph) -> list[str]:
     ]
 
 
-def address_of(wish: str) -> str:
-    """`call.wav` → `file:call.wav`; `demo`, a YAML file or a folder → `caller:…`; anything else is a device's own name."""
+def address_of(wish: str, *, option: str = "--input") -> str:
+    """`call.wav` → `file:call.wav`; `demo`, a YAML file or a folder → `caller:…`; anything else is a device's own name.
+
+    Raises NoInput, with the option that says so.
+    """
     path = Path(wish)
     if path.suffix.lower() in _SOUND:
-        return f"file:{_there(path)}"
+        return f"file:{_there(path, option)}"
     if path.is_dir() or path.suffix.lower() in _CONVERSATION:
-        return f"caller:{_there(path)}"
+        return f"caller:{_there(path, option)}"
     bundled = _CONVERSATIONS / f"{wish}.yaml"
     if "/" not in wish and bundled.is_file():
         return f"caller:{bundled}"
     return wish
 
 
-def _there(path: Path) -> Path:
+def _there(path: Path, option: str) -> Path:
     if not path.exists():
         raise NoInput(
-            f"--input {path}: there is no such file",
+            f"{option} {path}: there is no such file",
             hint="a WAV file, a conversation's YAML file, or a folder of WAV files",
         )
     return path.resolve()
