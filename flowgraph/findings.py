@@ -30,6 +30,8 @@ class Grid:
     texts: int = 1
     phases: bool = False
     """The first column names phases: each has its colour."""
+    bars: tuple[tuple[int, int], ...] = ()
+    """For each row, where they are to be drawn: its value, and the one of the row before."""
 
 
 def letter(comparison: Comparison, graph: str) -> str:
@@ -130,9 +132,11 @@ def gains(comparison: Comparison) -> Grid | None:
         return None
     shown = {gain.graph: round(gain.mean) for gain in found}
     rows = []
+    bars = []
     before = 0
     for gain in found:
         mean = shown[gain.graph]
+        bars.append((mean, before if gain.before is not None else mean))
         name = titled(comparison, gain.graph)
         if gain.before is None:
             rows.append((name, str(mean), "", "", ""))
@@ -146,7 +150,7 @@ def gains(comparison: Comparison) -> Grid | None:
     pairs = found[-1].before.pairs if found[-1].before is not None else 0
     note = f"Means over the {pairs} turns that every graph answered: the gains add up."
     heads = ("graph", "mean ms", "saves ms", "95 % interval", "sooner in")
-    return Grid("Gained over the graph before", heads, tuple(rows), foot, note)
+    return Grid("Gained over the graph before", heads, tuple(rows), foot, note, bars=tuple(bars))
 
 
 def blame(comparison: Comparison, a: str, b: str) -> Grid | None:

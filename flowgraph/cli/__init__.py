@@ -115,6 +115,9 @@ def compare(  # noqa: PLR0917
     html: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a report: one page, with the sound.")
     ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw what came out as one picture, light and dark.")
+    ] = None,
     fail_if: Annotated[
         list[str],
         typer.Option(
@@ -150,6 +153,7 @@ def compare(  # noqa: PLR0917
         html=html,
         json=json,
         record=record,
+        picture=picture,
     )
     raise typer.Exit(compare_graphs(wishes))
 

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from flowgraph.report import TurnReport
 
 INTERRUPTED = 130
+WIDE = 110
+"""Characters of a terminal from which on tables are spaced out."""
+WIDE_BAR, NARROW_BAR = 30, 18
+LONG_NAME = 16
 BUSY_LOAD = 1.5
 """So many programs that want to run for each core, embedded servers among them, make figures worse than they are elsewhere."""
 BUSY = "The machine was busy with other things: all figures are worse than they would be without."
@@ -62,6 +66,7 @@ class Wishes:
     html: Path | None = None
     json: bool = False
     record: bool = False
+    picture: Path | None = None
 
 
 def compare_graphs(wishes: Wishes) -> int:
@@ -73,6 +78,10 @@ def compare_graphs(wishes: Wishes) -> int:
         from flowgraph import page
 
         page.require(wishes.html)
+    if wishes.picture is not None:
+        from flowgraph import page
+
+        page.require(wishes.picture, option="--picture")
     if wishes.record:
         # By name: the engine doesn't import nodes.
         where = import_module("nodes.sound.pulse").stage()
@@ -101,6 +110,11 @@ def compare_graphs(wishes: Wishes) -> int:
 
             page.write(wishes.html, comparison, graphs, about)
             stderr().print(Text(f"report: {wishes.html}"), soft_wrap=True)
+        if wishes.picture is not None:
+            from flowgraph.page import still
+
+            still.write(wishes.picture, comparison)
+            stderr().print(Text(f"picture: {wishes.picture}"), soft_wrap=True)
     for said in failed:
         stderr().print(Text.assemble(("failed: ", "bold red"), said), soft_wrap=True)
     return code or int(bool(failed))
@@ -290,7 +304,7 @@ def _show(console: Console, comparison: Comparison, about: dict[str, Any]) -> No
     for grid in _grids(comparison):
         console.print()
         console.print(Text(grid.title, style="bold"))
-        console.print(_table(grid))
+        console.print(_table(grid, console.width))
         if grid.note:
             console.print(Text(grid.note, style="dim"))
     console.print()
@@ -317,18 +331,30 @@ def _grids(comparison: Comparison) -> Iterator[findings.Grid]:
                 yield grid
 
 
-def _table(grid: findings.Grid) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False, show_footer=bool(grid.foot))
+def _table(grid: findings.Grid, width: int) -> Table:
+    """For a terminal of that many characters."""
+    narrow = width < WIDE
+    gap = 1 if narrow else 2
+    table = Table(box=None, padding=(0, gap, 0, 0), header_style="bold", pad_edge=False, show_footer=bool(grid.foot))
     feet = grid.foot or ("",) * len(grid.heads)
     for index, (head, foot) in enumerate(zip(grid.heads, feet, strict=True)):
-        if index < grid.texts:
-            table.add_column(head, Text(foot, style="bold"))
-        else:
-            # A head may take two lines, a figure may not.
-            figures = [foot, *(row[index] for row in grid.rows)]
-            width = max(len(text) for text in (*head.split(), *figures))
-            table.add_column(head, Text(foot, style="bold"), justify="right", min_width=width)
-    for row in grid.rows:
+        cells = [foot, *(row[index] for row in grid.rows)]
+        text = index < grid.texts
+        # A head may take two lines, a figure may not; a name only where it is long.
+        least = min(max(map(len, cells)), LONG_NAME) if text else max(map(len, (*head.split(), *cells)))
+        table.add_column(head, Text(foot, style="bold"), justify="left" if text else "right", min_width=least)
+    if grid.bars:
+        table.add_column("", no_wrap=True)
+    longest = max((max(bar) for bar in grid.bars), default=0)
+    for index, row in enumerate(grid.rows):
         style = colour(row[0]) if grid.phases else ""
-        table.add_row(Text(row[0], style=style), *(Text(cell) for cell in row[1:]))
+        drawn = [_bar(*grid.bars[index], longest, NARROW_BAR if narrow else WIDE_BAR)] if grid.bars else []
+        table.add_row(Text(row[0], style=style), *(Text(cell) for cell in row[1:]), *drawn)
     return table
+
+
+def _bar(value: int, before: int, longest: int, characters: int) -> Text:
+    """What is left, and what it has gained or lost, where `longest` is so many characters long."""
+    ends = [round(end * characters / max(longest, 1)) for end in sorted((value, before))]
+    style = "green" if value <= before else "red"
+    return Text.assemble("█" * ends[0], ("░" * (ends[1] - ends[0]), style))

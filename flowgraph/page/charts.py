@@ -76,6 +76,18 @@ def waterfall(comparison: Comparison) -> Spec:
     )  # fmt: skip
 
 
+def show_still(spec: Spec) -> None:
+    """Give a plot what a picture needs that stands alone: few ticks, and a legend of the phases (the page has its own)."""
+    encoding = spec["layer"][0]["encoding"]
+    encoding["x"]["axis"] = {"tickCount": 6}
+    if encoding["color"]["field"] == "phase":
+        encoding["color"]["legend"] = {
+            "orient": "top", "title": None, "symbolType": "square", "labelFontSize": 12, "labelColor": "var(--ink)",
+            "labelLimit": 0, "columnPadding": 20, "offset": 6,
+        }  # fmt: skip
+        del spec["config"]["legend"]
+
+
 def phases(comparison: Comparison) -> list[str]:
     """Those that any turn has a part in, in the order of a turn."""
     turns = (turn for run in comparison.runs for turn in run.turns)
@@ -295,4 +307,14 @@ def _turn_label(utterance: int, text: str) -> str:
     return f"{utterance + 1}  {text}"
 
 
-__all__ = ["Spec", "distribution", "gained", "graph_colour", "letter", "phase_colour", "saved_by_phase", "waterfall"]
+__all__ = [
+    "Spec",
+    "distribution",
+    "gained",
+    "graph_colour",
+    "letter",
+    "phase_colour",
+    "saved_by_phase",
+    "show_still",
+    "waterfall",
+]
