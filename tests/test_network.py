@@ -174,6 +174,31 @@ def test_a_service_that_refuses_is_refused_through_the_relay() -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True])
+def test_a_distant_service_that_isnt_there_is_told_as_a_near_one_would_be_and_found_once_it_is(tls: bool) -> None:
+    async def main() -> list[str]:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        server.close()
+        await server.wait_closed()
+        network = Distant(Conditions(rtt_ns=10 * MS, tls=tls))
+        told = []
+        async with aiohttp.ClientSession(connector=network.connector()) as session:
+            for address in (f"http://127.0.0.1:{port}", "http://no.such.host.invalid:80"):
+                with pytest.raises(aiohttp.ClientConnectorError) as caught:
+                    await session.get(network.address(address))
+                told.append(f"{type(caught.value).__name__} {type(caught.value.os_error).__name__}")
+            server = await asyncio.start_server(echo, "127.0.0.1", port)
+            assert await network._way_to("127.0.0.1", port) != port
+            server.close()
+        await network.close()
+        return told
+
+    assert asyncio.run(main()) == [
+        "ClientConnectorError ConnectionRefusedError", "ClientConnectorDNSError gaierror"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("tls", [False, True])
 def test_a_distant_service_is_reached_through_its_relay_and_a_kept_connection_pays_no_handshake(tls: bool) -> None:
     async def hello(_: web.Request) -> web.Response:
         return web.Response(text="hello")
