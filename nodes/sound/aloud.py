@@ -72,7 +72,7 @@ class Aloud:
         self.lost_ns = 0
         """So much the recording has lost."""
         self._where = where
-        self._tell = tell
+        self.tell = tell
         self._room = Overheard()
         self._caller = Caller(conversation, self._room)
         self._recording = Recording(path)
@@ -210,7 +210,7 @@ class Aloud:
             end_at = self._ends.last(expected - NEAR_NS, expected + NEAR_NS) or expected
             self._later_ns += end_at - expected
             start_at = end_at - (spoken.end_at - spoken.start_at)
-            self._tell({"event": "utterance", "index": spoken.index, "start_at": start_at, "end_at": end_at})
+            self.tell({"event": "utterance", "index": spoken.index, "start_at": start_at, "end_at": end_at})
 
 
 # -- as a program -------------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ async def converse(aloud: Aloud, go: asyncio.Event, gone: asyncio.Event) -> None
     with aloud.recording():
         stream = aloud.listen()
         try:
-            aloud._tell({"event": "ready"})
+            aloud.tell({"event": "ready"})
             for until in ("go", "over"):
                 news: list[asyncio.Future[Any]] = [waits[until], waits["gone"], failed]
                 await asyncio.wait(news, return_when=asyncio.FIRST_COMPLETED)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from flowgraph.children import import_path
 from flowgraph.errors import DeviceError
 from flowgraph.units import MS, SECOND
 from nodes.sound.addresses import conversation_path
@@ -45,8 +47,6 @@ class Outside:
         """So much the recording has lost."""
         self.cpu_s = 0.0
         """What it has cost: not the graph's."""
-        self.utterances: list[Utterance] = []
-        """What was said, as the graph's microphone heard it."""
         self._conversation = conversation
         self._known = load_conversation(conversation_path(conversation)).utterances
         self._said: dict[int, int] = {}
@@ -56,7 +56,8 @@ class Outside:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "nodes.sound.aloud", self._conversation, str(self.path), "--parent"),
+            *(sys.executable, "-P", "-m", "nodes.sound.aloud", self._conversation, str(self.path), "--parent"),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(import_path())},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in the terminal is for us alone
@@ -100,6 +101,14 @@ class Outside:
         if told["event"] == "ended":
             self.begin_at, self.lost_ms, self.cpu_s = told["begin_at"], told["lost_ms"], told["cpu_s"]
             return None
+        return self._found(told)
+
+    def exchanges(self) -> dict[int, Exchange]:
+        """Utterance → what the recording tells of it, when it is there. Raises DeviceError."""
+        return assigned(judge(self.path), {index: (end - self.begin_at) / SECOND for index, end in self._said.items()})
+
+    def _found(self, told: dict[str, Any]) -> Utterance:
+        """An utterance as the graph's microphone heard it. Raises DeviceError."""
         recorded = self._known[told["index"]]
         self._said[told["index"]] = told["end_at"]
         spoken = told["end_at"] - told["start_at"]
@@ -108,7 +117,7 @@ class Outside:
             hint = "does its node `mic` have another device than the default one? Is its level turned down?"
             raise DeviceError(NOT_HEARD, hint=hint)
         end_at = end_at or told["end_at"]
-        found = Utterance(
+        return Utterance(
             told["index"],
             recorded.text,
             end_at - spoken,
@@ -117,12 +126,6 @@ class Outside:
             barges_in=recorded.barge_in is not None,
             at=end_at,
         )
-        self.utterances.append(found)
-        return found
-
-    def exchanges(self) -> dict[int, Exchange]:
-        """Utterance → what the recording tells of it, when it is there. Raises DeviceError."""
-        return assigned(judge(self.path), {index: (end - self.begin_at) / SECOND for index, end in self._said.items()})
 
     async def _next(self) -> dict[str, Any]:
         assert self._process.stdout is not None
