@@ -28,6 +28,7 @@ from flowgraph.gates import Gate
 from flowgraph.graph import Graph
 from flowgraph.machine import cores, machine, versions
 from flowgraph.network import Conditions
+from flowgraph.node import ports
 from flowgraph.specs import ServiceSpec
 from flowgraph.tables import colour, total
 from flowgraph.trials import Circumstances, Trial, run_trials, schedule
@@ -83,11 +84,7 @@ def compare_graphs(wishes: Wishes) -> int:
 
         page.require(wishes.picture, option="--picture")
     if wishes.record:
-        # By name: the engine doesn't import nodes.
-        where = import_module("nodes.sound.pulse").stage()
-        stderr().print(
-            Text(f"the user speaks into '{where.room}', answers are heard from '{where.output}'"), soft_wrap=True
-        )
+        _take_the_stage(graphs)
     with contextlib.ExitStack() as stack:
         kept = wishes.html or wishes.record
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowgraph-"))) if kept else None
@@ -149,6 +146,20 @@ def _caller(conversation: str) -> Any:
         raise WrongArgument(f"--conversation {conversation}: this is nobody who speaks", hint=hint)
     # By name: the engine doesn't import nodes.
     return import_module("nodes.sound.conversation").load_conversation(address.removeprefix("caller:"))
+
+
+def _take_the_stage(graphs: dict[str, Graph]) -> None:
+    """Is there what it takes to judge by ear? Raises DeviceError, WrongArgument."""
+    # By name: the engine doesn't import nodes.
+    where = import_module("nodes.sound.pulse").stage()
+    lacking = import_module("nodes.sound.hardware").no_hardware
+    users = [spec for graph in graphs.values() for spec in graph.nodes.values() if "device" in spec.cls.model_fields]
+    for direction in dict.fromkeys("output" if ports(spec.cls).inputs else "input" for spec in users):
+        if lack := lacking(direction):
+            hint = "PortAudio has to find the sound server (`flow devices`; Debian: apt-get install pipewire-alsa)"
+            raise WrongArgument(f"--record: {lack}", hint=hint)
+    said = f"the user speaks into '{where.room}', answers are heard from '{where.output}'"
+    stderr().print(Text(said), soft_wrap=True)
 
 
 def _unlike(name: str, taken: dict[str, Graph]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,26 @@ def test_a_real_microphone_is_an_error_that_says_how_to_make_another(
 def test_a_program_that_would_hear_itself_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="'room', is also what the default microphone hears"):
         stage(server(tmp_path, source="room.monitor", sink="room"))
+
+
+def test_a_stage_that_portaudio_does_not_see_is_told_before_anything_runs(tmp_path: Path) -> None:
+    environ = server(tmp_path, source="room.monitor", sink="card") | {"XDG_RUNTIME_DIR": str(tmp_path)}
+    seen = subprocess.run(
+        [sys.executable, "-c", "from nodes.sound.hardware import no_hardware as n; print(n('input'))"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if not seen.stdout.strip():
+        pytest.skip("this machine has a microphone")
+    command = [sys.executable, "-m", "flowgraph.cli", "compare", "optimized", "baseline", "--record"]
+
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=30)
+
+    assert done.returncode == 2
+    assert "--record: no microphone" in done.stderr
+    assert "flow devices" in done.stderr
 
 
 def test_without_a_sound_server_or_its_programs_there_is_one_error(tmp_path: Path) -> None:
