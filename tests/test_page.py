@@ -128,7 +128,7 @@ def test_a_still_picture_of_two_graphs_has_their_bars_and_is_light_and_dark(made
     text = path.read_text(encoding="utf-8")
     drawing = ET.fromstring(text)
     words = [one.text for one in drawing.iter("{http://www.w3.org/2000/svg}text")]
-    bars = text.count('aria-roledescription="bar"')
+    bars = len(re.findall(r'<path d="[^"]*Z" fill="var\(--phase', text))
     pieces = sum(
         sum(ms >= 0.5 for ms in turn.phases.values())
         for run in made.comparison.runs
@@ -156,6 +156,14 @@ def test_a_still_picture_of_more_graphs_has_what_each_has_gained(made: Made) -> 
     words = [one.text for one in ET.fromstring(still.drawn(comparison)).iter("{http://www.w3.org/2000/svg}text")]
 
     assert {"A patient", "B between", "C eager", str(means[0]), f"{means[2]}  (−{means[1] - means[2]})"} <= set(words)
+
+
+def test_a_turn_without_an_answer_that_counts_says_so_in_its_place() -> None:
+    answers = runs("b", [[300.0, 400.0]])
+    comparison = Comparison([*runs("a", [[500.0, None]]), *answers])
+    told = [one.text for one in ET.fromstring(still.drawn(comparison)).iter("{http://www.w3.org/2000/svg}text")]
+
+    assert told.count("no answer that counts") == 4, "made-up turns have no phases: no bars at all"
 
 
 def test_a_picture_that_cannot_be_written_names_its_own_option(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def waterfall(comparison: Comparison) -> Spec:
                 {"field": "runs", "title": "mean of"},
             ],
         },
-        above=[_letters(comparison, labels)],
+        above=[_letters(comparison, labels), *_gaps(comparison, rows, labels)],
     )  # fmt: skip
 
 
@@ -134,6 +134,28 @@ def _letters(comparison: Comparison, labels: list[str]) -> Spec:
             "text": {"field": "letter"},
         },
     }
+
+
+def _gaps(comparison: Comparison, rows: list[dict[str, Any]], labels: list[str]) -> list[Spec]:
+    """Words where a graph has no bar for a turn."""
+    drawn = {(row["turn"], row["graph"]) for row in rows}
+    empty = [(label, name) for label in labels for name in _names(comparison) if (label, name) not in drawn]
+    if not empty:
+        return []
+    return [
+        {
+            "data": {"values": [{"turn": label, "graph": name} for label, name in empty]},
+            "mark": {
+                "type": "text", "align": "left", "dx": 6, "fontSize": 11, "fontStyle": "italic", "fill": "var(--ink-soft)", "tooltip": None,
+            },
+            "encoding": {
+                "y": {"field": "turn", "type": "nominal"},
+                "yOffset": {"field": "graph", "type": "nominal"},
+                "x": {"value": 0},
+                "text": {"value": "no answer that counts"},
+            },
+        }
+    ]  # fmt: skip
 
 
 def distribution(comparison: Comparison) -> Spec:
