@@ -110,8 +110,11 @@ def compare_graphs(wishes: Wishes) -> int:
         if wishes.picture is not None:
             from flowgraph.page import still
 
-            still.write(wishes.picture, comparison)
-            stderr().print(Text(f"picture: {wishes.picture}"), soft_wrap=True)
+            drawn = any(turn.phases for run in comparison.runs for turn in run.turns)
+            if drawn:
+                still.write(wishes.picture, comparison)
+            said = f"picture: {wishes.picture}" if drawn else "no picture: there is no answer to draw"
+            stderr().print(Text(said), soft_wrap=True)
     for said in failed:
         stderr().print(Text.assemble(("failed: ", "bold red"), said), soft_wrap=True)
     return code or int(bool(failed))
