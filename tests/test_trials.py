@@ -142,9 +142,13 @@ def made(how: Made, call: Path, label: str) -> RunResult:
 STT_IS_LATE = Made(stt_s=0.4)
 """The transcript comes after the silence that ends the turn: what the STT takes is on the path."""
 NEW_CONNECTIONS = Made(text=OPTIMIZED + "nodes: {llm: {type: llm_request}}\n")
-FINE = Made(settings=(NOT_AHEAD, "mic.block_ms=10"))
+FIXED = ("dialogue.end=fixed", "dialogue.end_silence=400ms")
+"""A turn ends after so long a silence, whatever was said."""
+FINE = Made(settings=(NOT_AHEAD, "mic.block_ms=10", *FIXED))
 ROUGH = Made(settings=(NOT_AHEAD, "tts.trim=off"))
-AHEAD = Made(settings=("dialogue.speculate_after=96ms",), token_ms=50, voice=lambda: scripted.Voice(first_byte_s=0.05))
+AHEAD = Made(
+    settings=("dialogue.speculate_after=96ms", *FIXED), token_ms=50, voice=lambda: scripted.Voice(first_byte_s=0.05)
+)
 
 PLANTS = [
     # Three windows of the VAD are 96 ms, and blocks of 10 ms bring them in time.
