@@ -59,7 +59,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path()), "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(import_path()), "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,  # a Ctrl-C in the terminal is for us alone: we drain before they end
             )
         except OSError as error:
@@ -185,7 +185,7 @@ def _arguments(options: dict[str, Any]) -> Iterator[str]:
                 yield str(value)
 
 
-def _import_path() -> list[str]:
+def import_path() -> list[str]:
     """Where a child finds what we find: our `sys.path` without what every Python has. (`-P` keeps its own folder out.)"""
     paths = sysconfig.get_paths()
     own = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}

@@ -9,6 +9,8 @@
 4. A turn that was cut off, unanswered or answered with an error has no latency. It is counted, never left out in silence.
 5. Of several graphs each is also held against the one before it, over the turns that all of them answered: so the gains of the steps
    add up to what the last has gained over the first.
+6. Where a recording of the outputs tells the latency, the phases are still the engine's account: they add up to what it says itself, which
+   stands beside (`told_ms`).
 """
 
 from __future__ import annotations
@@ -23,8 +25,22 @@ from flowgraph.phases import ordered, percentile, phase
 from flowgraph.units import MS, SECOND
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from flowgraph.graph import Graph
     from flowgraph.report import Report, TurnReport
+
+    class Exchange(Protocol):
+        """What a recording tells of a turn. Seconds from its first sample."""
+
+        @property
+        def speech_end_s(self) -> float:
+            """The end of the user's last audible window."""
+
+        @property
+        def first_sound_s(self) -> float:
+            """The begin of the answer's first one."""
+
 
 DRAWS = 4000
 CONFIDENCE = 0.95
@@ -71,6 +87,25 @@ class Answered:
     speech_end_s: float = 0.0
     """Seconds since the run's recording began."""
     audible_s: float = 0.0
+    told_ms: float | None = None
+    """Where `latency_ms` comes from a recording: what the engine says by itself."""
+
+    def by_ear(self, exchange: Exchange | None) -> Answered:
+        """The same turn with the figure of a recording. What the engine doesn't count stays uncounted, and is told of."""
+        told = self.latency_ms
+        if exchange is None:
+            verdict = "" if told is None else "the recording holds no answer"
+            return dataclasses.replace(self, latency_ms=None, told_ms=told, verdict=_joined(self.verdict, verdict))
+        heard = (exchange.first_sound_s - exchange.speech_end_s) * SECOND / MS
+        verdict = f"the recording holds a sound after {heard:.0f} ms" if self.failed and told is None else ""
+        return dataclasses.replace(
+            self,
+            latency_ms=None if told is None else heard,
+            told_ms=told,
+            verdict=_joined(self.verdict, verdict),
+            speech_end_s=exchange.speech_end_s,
+            audible_s=exchange.first_sound_s,
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,8 +116,10 @@ class RunResult:
     repeat: int
     turns: tuple[Answered, ...]
     cpu_s: float
-    """Processor time of this program during the run, without the servers."""
+    """Processor time of this program during the run: the graph, the relay of a network, the recorded caller unless it speaks aloud."""
     seconds: float
+    children_s: float = 0.0
+    """Processor time of the programs that the run has started: embedded servers, players. Theirs alone: what a URL names isn't ours."""
     load: float = 0.0
     """Of the machine when the run ended: programs that wanted to run in the minute before, on average."""
     recording: str = ""
@@ -93,6 +130,11 @@ class RunResult:
         """From a session's report; `began_at` is the session's time at which the recording begins."""
         annotated = sorted((turn for turn in report.turns if turn.annotated), key=lambda turn: turn.utterance)
         return cls(name, repeat, tuple(_answered(turn, graph, began_at) for turn in annotated), **rest)
+
+    def by_ear(self, exchanges: Mapping[int, Exchange]) -> RunResult:
+        """The same run with the figures of its recording: utterance → what was heard."""
+        turns = (turn.by_ear(exchanges.get(turn.utterance)) for turn in self.turns)
+        return dataclasses.replace(self, turns=tuple(turns))
 
 
 def _answered(turn: TurnReport, graph: Graph, began_at: int) -> Answered:
@@ -116,10 +158,14 @@ def _answered(turn: TurnReport, graph: Graph, began_at: int) -> Answered:
         stopped_in_ms=None if turn.stopped_in_ns is None else turn.stopped_in_ns / MS,
         attempts=turn.attempts,
         withdrawn=turn.withdrawn,
-        verdict="; ".join(part for part in (turn.verdict, turn.incomplete) if part),
+        verdict=_joined(turn.verdict, turn.incomplete),
         speech_end_s=(end - began_at) / SECOND,
         audible_s=(turn.audible_at - began_at) / SECOND if turn.audible_at else 0.0,
     )
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -142,11 +188,17 @@ class Summary:
     word_errors: int
     words: int
     cpu_s: float
-    """Per run."""
+    """Per run: this program."""
+    children_s: float
+    """Per run: the programs that it has started."""
     load: float
     """The highest of its runs."""
     wasted: int
     """Attempts that were withdrawn: questions to the LLM that nobody heard an answer to."""
+    told_p50: float | None = None
+    """Of the engine's own figures, where `p50` comes from a recording."""
+    apart: float | None = None
+    """So far the two are apart in the turn in which they are furthest."""
 
     @property
     def word_error_rate(self) -> float:
@@ -235,6 +287,11 @@ class Comparison:
         self.graphs = [graph for graph in dict.fromkeys((*order, *ran)) if graph in ran]
         self._budgets = budgets or {}
 
+    @property
+    def by_ear(self) -> bool:
+        """Do the latencies come from recordings?"""
+        return any(turn.told_ms is not None for run in self.runs for turn in run.turns)
+
     def of(self, graph: str) -> list[RunResult]:
         """The runs of one graph."""
         return [run for run in self.runs if run.graph == graph]
@@ -254,6 +311,7 @@ class Comparison:
         latencies = self.latencies(graph)
         stops = [turn.stopped_in_ms for turn in turns if turn.stopped_in_ms is not None]
         errors = [word_errors(turn.truth, turn.said) for turn in turns if turn.truth]
+        both = [(t.told_ms, t.latency_ms) for t in turns if t.told_ms is not None and t.latency_ms is not None]
         return Summary(
             graph=graph,
             runs=len(runs),
@@ -269,8 +327,11 @@ class Comparison:
             word_errors=sum(wrong for wrong, _ in errors),
             words=sum(words for _, words in errors),
             cpu_s=sum(run.cpu_s for run in runs) / len(runs) if runs else 0.0,
+            children_s=sum(run.children_s for run in runs) / len(runs) if runs else 0.0,
             load=max((run.load for run in runs), default=0.0),
             wasted=sum(turn.withdrawn for turn in turns),
+            told_p50=_percentile(sorted(told for told, _ in both), 50),
+            apart=max((abs(told - heard) for told, heard in both), default=None),
         )
 
     def verdicts(self, graph: str) -> list[Verdict]:

@@ -30,6 +30,8 @@ class Grid:
     texts: int = 1
     phases: bool = False
     """The first column names phases: each has its colour."""
+    bars: tuple[tuple[int, int], ...] = ()
+    """For each row, where they are to be drawn: its value, and the one of the row before."""
 
 
 def letter(comparison: Comparison, graph: str) -> str:
@@ -66,8 +68,10 @@ def headline(comparison: Comparison) -> str:
 
 def overview(comparison: Comparison) -> Grid:
     """Each graph's figures."""
+    by_ear = comparison.by_ear
     heads = (
-        "", "graph", "p50", "p90", "turns", "failed", "cut off", "silent after", "words wrong", "CPU s", "wasted",
+        "", "graph", "p50", "p90", *(("as told", "apart") if by_ear else ()), "turns", "failed", "cut off", "silent after",
+        "words wrong", "CPU s", "servers", "wasted",
     )  # fmt: skip
     rows = []
     for graph in comparison.graphs:
@@ -78,20 +82,29 @@ def overview(comparison: Comparison) -> Grid:
                 graph,
                 milliseconds(found.p50),
                 milliseconds(found.p90),
+                *((milliseconds(found.told_p50), milliseconds(found.apart)) if by_ear else ()),
                 str(found.turns),
                 str(found.failed),
                 str(found.cut_off),
                 milliseconds(found.stopped_p50),
                 f"{found.word_error_rate:.1%}" if found.words else NONE,
                 f"{found.cpu_s:.1f}",
+                f"{found.children_s:.1f}",
                 str(found.wasted),
             )
         )
+    included = "a network's relay" if by_ear else "the recorded user and a network's relay"
     note = (
         "ms from the user's last voiced sample to the first audible one of the answer. failed: unanswered, or an error; cut off: answered "
-        "before the user had finished; silent after: ms from the onset of an interruption; CPU: of this program in a run, "
-        "servers and players apart; wasted: LLM calls whose answer nobody heard."
+        "before the user had finished; silent after: ms from the onset of an interruption; CPU s: of this program in a run, "
+        f"{included} included; servers: CPU s of the embedded servers and players that a run starts, nothing of what a URL names; "
+        "wasted: LLM calls whose answer nobody heard."
     )
+    if by_ear:
+        note += (
+            " p50 and p90 come from the recording of what was played alone; as told: the p50 that the engine tells by itself; "
+            "apart: ms between the two in the turn in which they differ most."
+        )
     return Grid("First sound heard", heads, tuple(rows), note=note, texts=2)
 
 
@@ -119,9 +132,11 @@ def gains(comparison: Comparison) -> Grid | None:
         return None
     shown = {gain.graph: round(gain.mean) for gain in found}
     rows = []
+    bars = []
     before = 0
     for gain in found:
         mean = shown[gain.graph]
+        bars.append((mean, before if gain.before is not None else mean))
         name = titled(comparison, gain.graph)
         if gain.before is None:
             rows.append((name, str(mean), "", "", ""))
@@ -135,7 +150,7 @@ def gains(comparison: Comparison) -> Grid | None:
     pairs = found[-1].before.pairs if found[-1].before is not None else 0
     note = f"Means over the {pairs} turns that every graph answered: the gains add up."
     heads = ("graph", "mean ms", "saves ms", "95 % interval", "sooner in")
-    return Grid("Gained over the graph before", heads, tuple(rows), foot, note)
+    return Grid("Gained over the graph before", heads, tuple(rows), foot, note, bars=tuple(bars))
 
 
 def blame(comparison: Comparison, a: str, b: str) -> Grid | None:
@@ -151,7 +166,12 @@ def blame(comparison: Comparison, a: str, b: str) -> Grid | None:
         if ones[one.name] or others[one.name]
     ]
     sums = sum(ones.values()), sum(others.values())
-    foot = ("sum = first sound", str(sums[0]), str(sums[1]), minus(sums[0] - sums[1]))
+    foot = (
+        "sum, as told" if comparison.by_ear else "sum = first sound",
+        str(sums[0]),
+        str(sums[1]),
+        minus(sums[0] - sums[1]),
+    )
     letters = letter(comparison, a), letter(comparison, b)
     pairs = len(comparison.pairs(a, b))
     title = f"Where {titled(comparison, b)} saves, and where it loses, against {titled(comparison, a)}"

@@ -116,8 +116,8 @@ def _share(value: str) -> float:
 def _bandwidth(value: str) -> int:
     units = {"kbit": 125, "mbit": 125_000, "gbit": 125_000_000}
     for unit, size in units.items():
-        if value.lower().endswith(unit):
-            return round(float(value[: -len(unit)]) * size)
+        if value.lower().endswith(unit) and 0 < (count := float(value[: -len(unit)])) < float("inf"):
+            return max(round(count * size), 1)
     raise ValueError(f"expected a bandwidth with its unit ({', '.join(units)}), such as 20Mbit")
 
 
@@ -347,21 +347,33 @@ class Distant:
         """Stop the relays."""
         relays, self._relays = self._relays, {}
         for task in relays.values():
-            relay = await task
-            await relay.__aexit__(None, None, None)
+            task.cancel()  # one that is still looking for its service
+        if relays:
+            await asyncio.wait(relays.values())
+        for task in relays.values():
+            if not task.cancelled() and task.exception() is None:
+                await task.result().__aexit__(None, None, None)
 
     async def _way_to(self, host: str, port: int) -> int:
-        """The port of the service's relay, after the time of a handshake with the service. The relay starts at its first use."""
+        """The port of the service's relay, after the time of a handshake with the service. The relay starts at its first use.
+
+        Raises OSError where the service can't be reached.
+        """
         task = self._relays.get((host, port))
-        if task is None:
-            authority = self._authority if (host, port) in self._secured else None
-            terminates = authority.server(host) if authority is not None else None
-            seed = self._seed + len(self._relays)
-            relay = Relay(host, port, self._conditions, seed=seed, tls_to=terminates, waits=False)
-            task = self._relays[host, port] = asyncio.ensure_future(relay.__aenter__())
+        if task is None or (task.done() and task.exception() is not None):
+            task = self._relays[host, port] = asyncio.ensure_future(self._relay(host, port, len(self._relays)))
         there, back = Line(self._conditions, self._random), Line(self._conditions, self._random)
         await asyncio.sleep((there.arrival(0, SYN_BYTES) + back.arrival(0, SYN_BYTES)) / SECOND)
-        return (await task).port
+        return (await asyncio.shield(task)).port
+
+    async def _relay(self, host: str, port: int, number: int) -> Relay:
+        """Raises OSError where there is no service: behind a relay that would look like one that hangs up."""
+        _, writer = await asyncio.open_connection(host, port)
+        writer.close()
+        authority = self._authority if (host, port) in self._secured else None
+        terminates = authority.server(host) if authority is not None else None
+        relay = Relay(host, port, self._conditions, seed=self._seed + number, tls_to=terminates, waits=False)
+        return await relay.__aenter__()
 
 
 class _DistantConnector(TcpConnector):
@@ -371,10 +383,16 @@ class _DistantConnector(TcpConnector):
         super().__init__(**options)
         self._way_to = way_to
 
-    async def _resolve_host(self, host: str, port: int, traces: Any = None) -> list[ResolveResult]:  # noqa: ARG002
+    async def _resolve_host(self, host: str, port: int, traces: Any = None) -> list[ResolveResult]:
+        try:
+            way = await self._way_to(host, port)
+        except socket.gaierror:
+            raise
+        except OSError:
+            return await super()._resolve_host(host, port, traces)  # who connects there will be told what is wrong
         return [
             ResolveResult(
-                hostname=host, host="127.0.0.1", port=await self._way_to(host, port),
+                hostname=host, host="127.0.0.1", port=way,
                 family=socket.AF_INET, proto=0, flags=socket.AI_NUMERICHOST,
             )
         ]  # fmt: skip

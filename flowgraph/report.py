@@ -201,7 +201,7 @@ class Report:
             (Heard, self._on_heard),
             (Failure, self._on_failure),
         ]
-        watched += [(kind, self._on_utterance) for kind in types_named(self._graph, "Utterance")]
+        watched += [(kind, self.utterance) for kind in types_named(self._graph, "Utterance")]
         watched += [(kind, self._on_onset) for kind in types_named(self._graph, "SpeechStarted")]
         if self._graph.owner is not None:
             plans = (kind for kind in ports(self._graph.nodes[self._graph.owner].cls).outputs if kind.is_plan)
@@ -220,8 +220,11 @@ class Report:
 
     # -- frames --------------------------------------------------------------------------------------------------------
 
-    def _on_utterance(self, frame: Any) -> None:
-        """It is told of when it is over: answers that came too early have to be moved to it."""
+    def utterance(self, frame: Any) -> None:
+        """What a recorded user has said (an `Utterance`): from a node, or from outside, where the user is no part of the graph.
+
+        It is told of when it is over: answers that came too early have to be moved to it.
+        """
         self._utterances.append(frame)
         exchange = _Exchange(frame)
         for other in self._open:

@@ -2,6 +2,9 @@
 
 Repeats go A B, B A, A B, … (ABBA): what drifts (a warming machine, a busy neighbour) falls on both alike. One run to warm
 up is thrown away. Each run has servers of its own, started for it, so that no run inherits a cache.
+
+By ear: the caller is a program of its own that speaks into the default microphone, and what the default output plays is recorded;
+the latencies are that recording's.
 """
 
 from __future__ import annotations
@@ -12,12 +15,15 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowgraph.compare import RunResult
+from flowgraph.errors import FlowError
+from flowgraph.node import ports
 from flowgraph.recording import recording
-from flowgraph.report import Report, TurnReport
+from flowgraph.report import Report, TurnReport, types_named
 from flowgraph.session import Session
 
 if TYPE_CHECKING:
@@ -27,6 +33,10 @@ if TYPE_CHECKING:
 
 WARM_UP = -1
 """The repeat that doesn't count."""
+
+
+class NothingAnswered(FlowError):
+    """The run to warm up left the user without any answer."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +61,8 @@ class Circumstances:
     """What lies between the client and its services; None = nothing."""
     folder: Path | None = None
     """Keep a stereo recording of each run there."""
+    aloud: str = ""
+    """The caller (as in `caller:…`) who speaks aloud, to be judged by ear; "" = the graph's microphone is the caller's."""
     on_turn: Callable[[TurnReport], None] | None = None
     """Told of each turn when it is over."""
     say: Callable[[str], None] | None = None
@@ -68,12 +80,20 @@ def schedule(graphs: Sequence[tuple[str, Graph]], runs: int, *, warm_up: bool = 
 def run_trials(
     trials: Iterable[Trial], circumstances: Circumstances, *, on_start: Callable[[Trial], None] | None = None
 ) -> Iterator[RunResult]:
-    """Make all runs, one after the other, each in real time; yields what counts. Raises what ended a session."""
+    """Make all runs, one after the other, each in real time; yields what counts.
+
+    Raises what ended a session, and NothingAnswered: minutes more of the same would tell nothing.
+    """
     for trial in trials:
         if on_start is not None:
             on_start(trial)
         with asyncio.Runner() as runner:
             result = runner.run(run_trial(trial, circumstances))
+        if not trial.counts and result.turns and all(turn.failed for turn in result.turns):
+            why = next((turn.verdict for turn in result.turns if turn.verdict), "")
+            raise NothingAnswered(
+                f"nothing was answered ({why})", hint=f"try it first: flow run {trial.graph.path} --input CALLER"
+            )
         if trial.counts:
             yield result
 
@@ -85,25 +105,71 @@ async def run_trial(trial: Trial, circumstances: Circumstances, *, services: Ser
         services = _services(trial, circumstances.conditions)
     session = Session(graph, services=services, say=circumstances.say)
     report = Report(session, circumstances.on_turn)
-    path = _recording_of(trial, circumstances.folder)
-    began, cpu = time.monotonic(), time.process_time()
-    with recording(session, path) if path is not None else contextlib.nullcontext() as stereo:
+    path = _recording_of(trial, circumstances)
+    began, cpu, children = time.monotonic(), time.process_time(), _children_s()
+    async with contextlib.AsyncExitStack() as stack:
+        outside = stereo = None
+        if circumstances.aloud:
+            outside = await stack.enter_async_context(_outside(circumstances.aloud, path))
+        elif path is not None:
+            stereo = stack.enter_context(recording(session, path))
         async with session:
             try:
-                await session.finished()
+                await (session.finished() if outside is None else _converse(session, report, outside))
             finally:
                 report.finish()
-    return RunResult.of(
+    told = RunResult.of(
         trial.label,
         trial.repeat,
         report,
         graph,
-        began_at=stereo.begin_at if stereo is not None else session.trace.started,
+        began_at=outside.begin_at if outside else stereo.begin_at if stereo else session.trace.started,
         cpu_s=time.process_time() - cpu,
+        children_s=_children_s() - children - (outside.cpu_s if outside else 0.0),
         seconds=time.monotonic() - began,
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
         recording=str(path or ""),
     )
+    if outside is None:
+        return told
+    if outside.lost_ms and circumstances.say is not None:
+        circumstances.say(f"the sound server has lost {outside.lost_ms:.0f} ms of a recording: the machine is too busy")
+    return told.by_ear(outside.exchanges())
+
+
+def _children_s() -> float:
+    """Processor time of the children that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _outside(caller: str, path: Path | None) -> Any:
+    # By name: the engine doesn't import nodes.
+    return import_module("nodes.sound.outside").Outside(caller, path)
+
+
+async def _converse(session: Session, report: Report, outside: Any) -> None:
+    """Let the user outside talk with the session. Raises what ended either too early."""
+    graph = session.graph
+    sources = {name for name, spec in graph.nodes.items() if not ports(spec.cls).inputs}
+    for kind in types_named(graph, "Audio"):
+        session.watch(kind, lambda frame: outside.captured(frame) if frame.source in sources else None)
+
+    async def talk() -> None:
+        spoken = await outside.utterance(go=True)
+        while spoken is not None:
+            report.utterance(spoken)
+            spoken = await outside.utterance()
+
+    talking, running = asyncio.ensure_future(talk()), asyncio.ensure_future(session.finished())
+    try:
+        await asyncio.wait([talking, running], return_when=asyncio.FIRST_COMPLETED)
+        await (talking if talking.done() else running)
+        await talking  # a graph that ran out leaves the user alone, who gives up
+    finally:
+        for task in (talking, running):
+            task.cancel()
+        await asyncio.wait([talking, running])
 
 
 def _services(trial: Trial, conditions: Conditions | None) -> Services:
@@ -117,8 +183,9 @@ def _services(trial: Trial, conditions: Conditions | None) -> Services:
     return Services(trial.graph.services.values(), network=Distant(conditions, seed=trial.repeat + 1))
 
 
-def _recording_of(trial: Trial, folder: Path | None) -> Path | None:
-    if folder is None or not trial.counts:
+def _recording_of(trial: Trial, circumstances: Circumstances) -> Path | None:
+    folder = circumstances.folder
+    if folder is None or not (trial.counts or circumstances.aloud):
         return None
     name = "".join(char if char.isalnum() or char in "-_." else "_" for char in trial.label)
     return folder / f"{name}-{trial.repeat + 1}.wav"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from typing import NamedTuple
 
 import pytest
 
@@ -129,3 +130,37 @@ def test_words_wrong_and_calls_wasted_are_counted_over_all_runs() -> None:
 
     assert (summary.word_errors, summary.words, summary.wasted) == (2, 8, 4)
     assert summary.word_error_rate == 0.25
+
+
+# -- by ear -------------------------------------------------------------------------------------------------------------
+
+
+class Heard(NamedTuple):
+    speech_end_s: float
+    first_sound_s: float
+
+
+def test_by_ear_the_latency_is_the_recordings_and_what_the_engine_told_stands_beside() -> None:
+    [run] = runs("a", [[500.0, 600.0]])
+    found = run.by_ear({0: Heard(3.0, 3.51), 1: Heard(8.0, 8.58)})
+    both = Comparison([found])
+    summary = both.summary("a")
+
+    assert [(turn.latency_ms, turn.told_ms) for turn in found.turns] == [
+        (pytest.approx(510), 500), (pytest.approx(580), 600)
+    ]  # fmt: skip
+    assert (found.turns[0].speech_end_s, found.turns[0].audible_s) == (3.0, 3.51)
+    assert both.by_ear
+    assert summary.p50 == pytest.approx(545)
+    assert (summary.told_p50, summary.apart) == (550, pytest.approx(20))
+    assert not Comparison([run]).by_ear
+
+
+def test_what_only_one_of_engine_and_recording_knows_counts_as_nothing_and_is_told() -> None:
+    [run] = runs("a", [[500.0, None, None]])
+    heard, nothing, cut = run.by_ear({1: Heard(8.0, 10.0)}).turns
+
+    assert (heard.latency_ms, heard.told_ms, heard.verdict) == (None, 500, "the recording holds no answer")
+    assert (nothing.latency_ms, nothing.told_ms) == (None, None)
+    assert nothing.verdict == "the recording holds a sound after 2000 ms"
+    assert cut.verdict == ""

@@ -89,8 +89,8 @@ def test_what_is_shown_names_the_graphs_the_difference_and_the_blame(files: tupl
     assert found.exit_code == 0, found.output
     lines = [line.rstrip() for line in found.stdout.splitlines()]
     assert "First sound heard" in lines
-    assert any(line.startswith("A  fast   500  500") for line in lines)
-    assert any(line.startswith("B  slow   700  700") for line in lines)
+    assert any(line.split()[:4] == ["A", "fast", "500", "500"] for line in lines)
+    assert any(line.split()[:4] == ["B", "slow", "700", "700"] for line in lines)
     assert "Where B slow saves, and where it loses, against A fast" in lines
     assert any(line.split() == ["sum", "=", "first", "sound", "500", "700", "−200"] for line in lines)
     assert "B slow is heard 200 ms later than A fast (95 % interval 200 … 200), sooner in 0 of 2 turns." in found.stdout
@@ -106,7 +106,35 @@ def test_three_graphs_have_a_row_of_gains(files: tuple[str, str, str]) -> None:
 
     assert found.exit_code == 0, found.output
     assert "Gained over the graph before" in found.stdout
-    assert "C fast-2" in found.stdout
+    bars = [line.rstrip().rpartition(" ")[2] for line in found.stdout.splitlines() if "█" in line]
+    assert bars == ["█" * 18, "█" * 13 + "░" * 5, "█" * 13]
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_tables_fit_a_terminal_of_80_characters(
+    files: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    slow, fast, call = files
+
+    found = flow(slow, fast, fast, "-c", call, "--runs", "1")
+
+    lines = found.stdout.splitlines()
+    assert max(len(line) for line in lines if not line.startswith("C fast-2 is heard")) <= 80, (
+        "sentences wrap by themselves"
+    )
+    [row] = [line for line in lines if line.startswith("A slow ")][:1]
+    assert len(row.split()) == 12, "every column is there"
+
+
+def test_a_picture_is_written(files: tuple[str, str, str], tmp_path: Path, at_once: None) -> None:
+    slow, fast, call = files
+
+    found = flow(slow, fast, "-c", call, "--runs", "1", "--picture", str(tmp_path / "turns.svg"))
+
+    assert found.exit_code == 0
+    assert f"picture: {tmp_path}/turns.svg" in found.stderr
+    assert "sooner than A slow" in (tmp_path / "turns.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("at_once")
@@ -177,7 +205,9 @@ def test_services_are_put_behind_the_network_and_every_graph_gets_the_same_jitte
         (["optimized", "baseline", "--runs", "0"], "--runs 0"),
         (["optimized", "baseline", "--network", "moon"], "neither a profile nor a condition"),
         (["optimized", "baseline", "--fail-if", "p95 over 3"], "this is no condition"),
-        (["optimized", "baseline", "--conversation", "none.yaml"], "there is no such file"),
+        (["optimized", "baseline", "--conversation", "none.yaml"], "--conversation none.yaml: there is no such file"),
+        (["optimized", "baseline", "--conversation", "graphs/steps"], "there is no WAV file in"),
+        (["optimized", "baseline", "--conversation", ""], "nobody who speaks"),
         (["optimized", "baseline", "--conversation", "null"], "nobody who speaks"),
         (["optimized", "baseline", "--html", "no/folder/report.html"], "can't write no/folder/report.html"),
         (["optimized", "baseline", "--set", "llm.colour=red"], "colour"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,3 +62,23 @@ def test_a_budget_that_is_broken_names_what_broke_it() -> None:
 
     assert name == "A a"
     assert findings.verdict_text(verdict) == "first_audio_p95 ≤ 700 ms: broken, 900 ms; mostly by LLM: 600 ms"
+
+
+class Heard(NamedTuple):
+    speech_end_s: float
+    first_sound_s: float
+
+
+def test_by_ear_the_engines_own_figures_stand_beside_those_of_the_recording() -> None:
+    a = RunResult("a", 0, (answered(0, 500.0, LLM=300, TTS=200),), 1, 1).by_ear({0: Heard(3.0, 3.52)})
+    b = RunResult("b", 0, (answered(0, 200.0, LLM=100, TTS=100),), 1, 1).by_ear({0: Heard(3.0, 3.19)})
+    comparison = Comparison([a, b])
+
+    overview, blame = findings.overview(comparison), findings.blame(comparison, "a", "b")
+
+    assert overview.heads[:6] == ("", "graph", "p50", "p90", "as told", "apart")
+    assert [row[2:6] for row in overview.rows] == [("520", "520", "500", "20"), ("190", "190", "200", "10")]
+    assert {len(row) for row in overview.rows} == {len(overview.heads)}
+    assert blame is not None
+    assert blame.foot == ("sum, as told", "500", "200", "300")
+    assert "B b is heard 330 ms sooner than A a" in findings.headline(comparison)

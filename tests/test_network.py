@@ -66,7 +66,22 @@ def test_conditions_are_read_and_said_again(text: str, expected: Conditions) -> 
     assert Conditions.parse(str(expected)) == expected
 
 
-@pytest.mark.parametrize("text", ["", "moon", "rtt=80", "rtt", "loss=150%", "tls=yes", "bandwidth=3", "rtt=80ms,,"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "moon",
+        "rtt=80",
+        "rtt",
+        "loss=150%",
+        "tls=yes",
+        "bandwidth=3",
+        "bandwidth=0Mbit",
+        "bandwidth=infkbit",
+        "loss=nan",
+        "rtt=80ms,,",
+    ],
+)
 def test_wrong_conditions_are_one_clear_error(text: str) -> None:
     with pytest.raises(NetworkError, match=f"network '{text}': ") as caught:
         Conditions.parse(text)
@@ -156,6 +171,31 @@ def test_a_service_that_refuses_is_refused_through_the_relay() -> None:
             writer.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_distant_service_that_isnt_there_is_told_as_a_near_one_would_be_and_found_once_it_is(tls: bool) -> None:
+    async def main() -> list[str]:
+        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        server.close()
+        await server.wait_closed()
+        network = Distant(Conditions(rtt_ns=10 * MS, tls=tls))
+        told = []
+        async with aiohttp.ClientSession(connector=network.connector()) as session:
+            for address in (f"http://127.0.0.1:{port}", "http://no.such.host.invalid:80"):
+                with pytest.raises(aiohttp.ClientConnectorError) as caught:
+                    await session.get(network.address(address))
+                told.append(f"{type(caught.value).__name__} {type(caught.value.os_error).__name__}")
+            server = await asyncio.start_server(echo, "127.0.0.1", port)
+            assert await network._way_to("127.0.0.1", port) != port
+            server.close()
+        await network.close()
+        return told
+
+    assert asyncio.run(main()) == [
+        "ClientConnectorError ConnectionRefusedError", "ClientConnectorDNSError gaierror"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("tls", [False, True])

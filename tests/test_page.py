@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager
 from html import unescape
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from flowgraph import findings, page
 from flowgraph.compare import Comparison, RunResult
 from flowgraph.graph import Graph
-from flowgraph.page import clips, picture
+from flowgraph.page import clips, picture, still
 from tests.browser import PROGRAM, Page, browser
 from tests.results import answered, runs
 from tests.trial_runs import graph_for, servers, short_call, virtual_trial
@@ -119,6 +120,57 @@ def test_any_graph_can_be_drawn(name: str) -> None:
     graph = Graph.load(name, environ={})
 
     assert picture.svg(graph, name="0").count('<g class="node') == len(graph.nodes)
+
+
+def test_a_still_picture_of_two_graphs_has_their_bars_and_is_light_and_dark(made: Made, tmp_path: Path) -> None:
+    path = tmp_path / "turns.svg"
+    still.write(path, made.comparison)
+    text = path.read_text(encoding="utf-8")
+    drawing = ET.fromstring(text)
+    words = [one.text for one in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    bars = len(re.findall(r'<path d="[^"]*Z" fill="var\(--phase', text))
+    pieces = sum(
+        sum(ms >= 0.5 for ms in turn.phases.values())
+        for run in made.comparison.runs
+        if not run.repeat
+        for turn in run.turns
+    )
+
+    assert findings.headline(made.comparison) in words
+    assert {"end of speech", "LLM", "TTS"} <= set(words)
+    assert bars == pieces
+    assert text.count("@media (prefers-color-scheme: dark)") == 1
+    assert not set(re.findall(r"var\((--[\w-]+)\)", text)) - set(re.findall(r"(--[\w-]+):", text)), (
+        "every colour is one"
+    )
+    assert "<script" not in text
+    assert "href" not in text
+    assert len(text) < 60_000
+
+
+def test_a_still_picture_of_more_graphs_has_what_each_has_gained(made: Made) -> None:
+    between = [dataclasses.replace(run, graph="between") for run in made.comparison.of("patient")]
+    comparison = Comparison([*made.comparison.runs, *between], order=["patient", "between", "eager"])
+    means = [round(gain.mean) for gain in comparison.gains()]
+
+    words = [one.text for one in ET.fromstring(still.drawn(comparison)).iter("{http://www.w3.org/2000/svg}text")]
+
+    assert {"A patient", "B between", "C eager", str(means[0]), f"{means[2]}  (−{means[1] - means[2]})"} <= set(words)
+
+
+def test_a_turn_without_an_answer_that_counts_says_so_in_its_place() -> None:
+    a = RunResult("a", 0, (answered(0, 500.0, LLM=500), answered(1, None)), cpu_s=1, seconds=1)
+    b = RunResult("b", 0, (answered(0, 300.0, LLM=300), answered(1, 400.0, LLM=400)), cpu_s=1, seconds=1)
+    drawing = ET.fromstring(still.drawn(Comparison([a, b])))
+
+    assert [one.text for one in drawing.iter("{http://www.w3.org/2000/svg}text")].count("no answer that counts") == 1
+
+
+def test_a_picture_that_cannot_be_written_names_its_own_option(tmp_path: Path) -> None:
+    with pytest.raises(page.NoReport, match="it is a folder") as caught:
+        page.require(tmp_path, option="--picture")
+
+    assert caught.value.hint == "choose another --picture"
 
 
 # -- sound ------------------------------------------------------------------------------------------------------------------

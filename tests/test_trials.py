@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
+import random
+import sys
 import wave
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +15,15 @@ import pytest
 
 from flowgraph import session as session_module
 from flowgraph.channel import Channel
-from flowgraph.compare import Comparison, RunResult
+from flowgraph.compare import Comparison, Difference, RunResult
 from flowgraph.frame import End, Frame
 from flowgraph.graph import Graph
 from flowgraph.testing import run_virtual
-from flowgraph.trials import WARM_UP, Circumstances, Trial, run_trial, schedule
+from flowgraph.trials import WARM_UP, Circumstances, NothingAnswered, Trial, run_trial, run_trials, schedule
 from nodes.sentence_split import SentenceSplit
 from nodes.servers import scripted
 from nodes.sound.levels import first_audible
-from nodes.vocabulary import Sentence, Token
+from nodes.vocabulary import Prompt, Sentence, Speech, Token
 from tests.sharp import SHARP, Sharp, Tone, caller_known_to_the_sample
 from tests.trial_runs import OPTIMIZED, graph_for, servers, short_call, virtual_trial
 
@@ -139,9 +142,13 @@ def made(how: Made, call: Path, label: str) -> RunResult:
 STT_IS_LATE = Made(stt_s=0.4)
 """The transcript comes after the silence that ends the turn: what the STT takes is on the path."""
 NEW_CONNECTIONS = Made(text=OPTIMIZED + "nodes: {llm: {type: llm_request}}\n")
-FINE = Made(settings=(NOT_AHEAD, "mic.block_ms=10"))
+FIXED = ("dialogue.end=fixed", "dialogue.end_silence=400ms")
+"""A turn ends after so long a silence, whatever was said."""
+FINE = Made(settings=(NOT_AHEAD, "mic.block_ms=10", *FIXED))
 ROUGH = Made(settings=(NOT_AHEAD, "tts.trim=off"))
-AHEAD = Made(settings=("dialogue.speculate_after=96ms",), token_ms=50, voice=lambda: scripted.Voice(first_byte_s=0.05))
+AHEAD = Made(
+    settings=("dialogue.speculate_after=96ms", *FIXED), token_ms=50, voice=lambda: scripted.Voice(first_byte_s=0.05)
+)
 
 PLANTS = [
     # Three windows of the VAD are 96 ms, and blocks of 10 ms bring them in time.
@@ -205,6 +212,85 @@ def test_the_same_graph_twice_differs_by_nothing(call: Path) -> None:
     assert found is not None
     assert found.contains_zero
     assert abs(found.median) < 1
+
+
+class NoisyTone(Tone):
+    """Speaks after a while that differs from time to time."""
+
+    seed: int = 0
+
+    async def open(self) -> None:
+        self._random = random.Random(self.seed)
+
+    async def process(self, frame: Prompt) -> AsyncIterator[Speech | End]:  # type: ignore[override]
+        await asyncio.sleep(self._random.gauss(0.15, 0.025))
+        for one in super().process(frame):
+            yield one
+
+
+def test_a_noisy_graph_against_itself_differs_by_nothing_in_nine_of_ten_tries_and_a_slower_one_does_not(
+    tmp_path: Path,
+) -> None:
+    """Sessions on virtual time: four utterances, three repeats, and noise of 25 ms that no two runs share."""
+    call = caller_known_to_the_sample(tmp_path, times=4)
+    seeds = itertools.count(1)
+
+    def once(label: str, repeat: int, after_ms: int = 300) -> RunResult:
+        settings = [f"mic.device=caller:{call}", f"dialogue.after_ms={after_ms}", f"tts.seed={next(seeds)}"]
+        graph = Graph.from_text(SHARP, settings=settings, types={"sharp": Sharp, "tone": NoisyTone})
+        return run_virtual(run_trial(Trial(label, graph, repeat), Circumstances()))
+
+    def tried(after_ms: int = 300) -> Difference:
+        runs = [once(*one) for repeat in range(3) for one in (("a", repeat), ("b", repeat, after_ms))]
+        found = Comparison(runs).difference("a", "b")
+        assert found is not None
+        assert found.pairs == 12
+        assert found.low < found.high, "there is noise"
+        return found
+
+    assert sum(tried().contains_zero for _ in range(10)) >= 9
+    slower = tried(after_ms=400)
+    assert slower.high < 0
+    assert slower.median == pytest.approx(-100, abs=30)
+
+
+# -- what a run costs --------------------------------------------------------------------------------------------------------
+
+
+class Spawning(Tone):
+    """Has a program of its own work for it."""
+
+    async def process(self, frame: Prompt) -> AsyncIterator[Speech | End]:  # type: ignore[override]
+        busy = "import time\nwhile time.process_time() < 0.3: pass"
+        program = await asyncio.create_subprocess_exec(sys.executable, "-S", "-c", busy)
+        await program.wait()
+        for one in super().process(frame):
+            yield one
+
+
+def test_the_processor_time_of_what_a_run_starts_is_its_own_figure(tmp_path: Path) -> None:
+    settings = [f"mic.device=caller:{caller_known_to_the_sample(tmp_path, times=1)}"]
+    graph = Graph.from_text(SHARP, settings=settings, types={"sharp": Sharp, "tone": Spawning})
+
+    run = asyncio.run(run_trial(Trial("sharp", graph, 0), Circumstances()))
+    summary = Comparison([run]).summary("sharp")
+
+    assert 0.25 <= run.children_s < 1.0
+    assert run.cpu_s < run.seconds
+    assert (summary.children_s, summary.cpu_s) == (run.children_s, run.cpu_s)
+
+
+def test_a_warm_up_without_any_answer_ends_the_comparison(tmp_path: Path) -> None:
+    class Mute(Tone):
+        def process(self, frame: Prompt) -> Iterator[Speech | End]:
+            yield End(reason="error", detail="no voice")
+
+    settings = [f"mic.device=caller:{caller_known_to_the_sample(tmp_path, times=1)}"]
+    (tmp_path / "known.yaml").write_text((tmp_path / "known.yaml").read_text() + "patience: 100ms\n", encoding="utf-8")
+    graph = Graph.from_text(SHARP, settings=settings, types={"sharp": Sharp, "tone": Mute})
+
+    with pytest.raises(NothingAnswered, match=r"nothing was answered \(error: no voice\)"):
+        list(run_trials(schedule([("a", graph), ("b", graph)], 1), Circumstances()))
 
 
 # -- ground truth -----------------------------------------------------------------------------------------------------------

@@ -115,6 +115,9 @@ def compare(  # noqa: PLR0917
     html: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a report: one page, with the sound.")
     ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw what came out as one picture, light and dark.")
+    ] = None,
     fail_if: Annotated[
         list[str],
         typer.Option(
@@ -123,6 +126,15 @@ def compare(  # noqa: PLR0917
             "letter, the last without), or 'B slower than A by 5%' (for certain: all of the 95 % interval).",
         ),
     ] = [],  # noqa: B006
+    record: Annotated[
+        bool,
+        typer.Option(
+            "--record",
+            help="Judge by ear: the caller speaks into the default microphone, which has to be a virtual one (`pactl load-module "
+            "module-null-sink sink_name=room; pactl load-module module-remap-source source_name=microphone master=room.monitor; "
+            "pactl set-default-source microphone`), the default output is recorded, and the figures are the recording's.",
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
     """Measure graphs against each other: the same recorded caller, in turns, in real time.
@@ -132,7 +144,16 @@ def compare(  # noqa: PLR0917
     from flowgraph.cli.comparing import Wishes, compare_graphs
 
     wishes = Wishes(
-        graphs, settings, conversation=conversation, runs=runs, network=network, gates=fail_if, html=html, json=json
+        graphs,
+        settings,
+        conversation=conversation,
+        runs=runs,
+        network=network,
+        gates=fail_if,
+        html=html,
+        json=json,
+        record=record,
+        picture=picture,
     )
     raise typer.Exit(compare_graphs(wishes))
 

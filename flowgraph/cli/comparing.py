@@ -21,13 +21,14 @@ from rich.text import Text
 
 from flowgraph import findings
 from flowgraph.cli.console import stderr, stdout, tell_error
-from flowgraph.cli.inputs import address_of, input_settings
+from flowgraph.cli.inputs import address_of, input_settings, settings_by_ear
 from flowgraph.compare import Comparison, RunResult
 from flowgraph.errors import FlowError
 from flowgraph.gates import Gate
 from flowgraph.graph import Graph
 from flowgraph.machine import cores, machine, versions
 from flowgraph.network import Conditions
+from flowgraph.node import ports
 from flowgraph.specs import ServiceSpec
 from flowgraph.tables import colour, total
 from flowgraph.trials import Circumstances, Trial, run_trials, schedule
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from flowgraph.report import TurnReport
 
 INTERRUPTED = 130
+WIDE = 110
+"""Characters of a terminal from which on tables are spaced out."""
+WIDE_BAR, NARROW_BAR = 30, 18
+LONG_NAME = 16
 BUSY_LOAD = 1.5
 """So many programs that want to run for each core, embedded servers among them, make figures worse than they are elsewhere."""
 BUSY = "The machine was busy with other things: all figures are worse than they would be without."
@@ -61,6 +66,8 @@ class Wishes:
     gates: Sequence[str] = ()
     html: Path | None = None
     json: bool = False
+    record: bool = False
+    picture: Path | None = None
 
 
 def compare_graphs(wishes: Wishes) -> int:
@@ -72,9 +79,17 @@ def compare_graphs(wishes: Wishes) -> int:
         from flowgraph import page
 
         page.require(wishes.html)
+    if wishes.picture is not None:
+        from flowgraph import page
+
+        page.require(wishes.picture, option="--picture")
+    if wishes.record:
+        _take_the_stage(graphs)
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowgraph-"))) if wishes.html else None
-        results, code = _run(graphs, wishes.runs, conditions, folder)
+        kept = wishes.html or wishes.record
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowgraph-"))) if kept else None
+        aloud = address_of(wishes.conversation).removeprefix("caller:") if wishes.record else ""
+        results, code = _run(graphs, wishes.runs, Circumstances(conditions, folder, aloud))
         if not results:
             return code
         budgets = {name: graph.budget for name, graph in graphs.items()}
@@ -92,6 +107,14 @@ def compare_graphs(wishes: Wishes) -> int:
 
             page.write(wishes.html, comparison, graphs, about)
             stderr().print(Text(f"report: {wishes.html}"), soft_wrap=True)
+        if wishes.picture is not None:
+            from flowgraph.page import still
+
+            drawn = any(turn.phases for run in comparison.runs for turn in run.turns)
+            if drawn:
+                still.write(wishes.picture, comparison)
+            said = f"picture: {wishes.picture}" if drawn else "no picture: there is no answer to draw"
+            stderr().print(Text(said), soft_wrap=True)
     for said in failed:
         stderr().print(Text.assemble(("failed: ", "bold red"), said), soft_wrap=True)
     return code or int(bool(failed))
@@ -105,18 +128,41 @@ def _graphs(wishes: Wishes) -> dict[str, Graph]:
         raise WrongArgument("compare: there are more graphs than letters", hint="compare 26 at a time")
     if wishes.runs < 1:
         raise WrongArgument(f"--runs {wishes.runs}: nothing would run", hint="1 or more; 3 if none is given")
-    if not address_of(wishes.conversation).startswith("caller:"):
-        hint = "a bundled caller (demo), a conversation's YAML file, or a folder of WAV files"
-        raise WrongArgument(f"--conversation {wishes.conversation}: this is nobody who speaks", hint=hint)
+    _caller(wishes.conversation)
     found: dict[str, Graph] = {}
     for path in wishes.graphs:
         graph = Graph.load(path, settings=wishes.settings)
-        settings = [*wishes.settings, *input_settings(graph, wishes.conversation)]
+        caller = settings_by_ear(graph) if wishes.record else input_settings(graph, wishes.conversation)
+        settings = [*wishes.settings, *caller]
         graph = Graph.load(path, settings=settings)
         for warning in graph.warnings:
             stderr().print(Text(warning), soft_wrap=True)
         found[_unlike(graph.name, found)] = graph
     return found
+
+
+def _caller(conversation: str) -> Any:
+    """The caller, read. Raises GraphError, WrongArgument, NoInput."""
+    address = address_of(conversation, option="--conversation") if conversation else ""
+    if not address.startswith("caller:"):
+        hint = "a bundled caller (demo), a conversation's YAML file, or a folder of WAV files"
+        raise WrongArgument(f"--conversation {conversation}: this is nobody who speaks", hint=hint)
+    # By name: the engine doesn't import nodes.
+    return import_module("nodes.sound.conversation").load_conversation(address.removeprefix("caller:"))
+
+
+def _take_the_stage(graphs: dict[str, Graph]) -> None:
+    """Is there what it takes to judge by ear? Raises DeviceError, WrongArgument."""
+    # By name: the engine doesn't import nodes.
+    where = import_module("nodes.sound.pulse").stage()
+    lacking = import_module("nodes.sound.hardware").no_hardware
+    users = [spec for graph in graphs.values() for spec in graph.nodes.values() if "device" in spec.cls.model_fields]
+    for direction in dict.fromkeys("output" if ports(spec.cls).inputs else "input" for spec in users):
+        if lack := lacking(direction):
+            hint = "PortAudio has to find the sound server (`flow devices`; Debian: apt-get install pipewire-alsa)"
+            raise WrongArgument(f"--record: {lack}", hint=hint)
+    said = f"the user speaks into '{where.room}', answers are heard from '{where.output}'"
+    stderr().print(Text(said), soft_wrap=True)
 
 
 def _unlike(name: str, taken: dict[str, Graph]) -> str:
@@ -131,14 +177,12 @@ def _unlike(name: str, taken: dict[str, Graph]) -> str:
 # -- the runs -----------------------------------------------------------------------------------------------------------
 
 
-def _run(
-    graphs: dict[str, Graph], runs: int, conditions: Conditions | None, folder: Path | None
-) -> tuple[list[RunResult], int]:
+def _run(graphs: dict[str, Graph], runs: int, shared: Circumstances) -> tuple[list[RunResult], int]:
     """The results there are, and the exit code: 1 if a run failed, 130 after Ctrl-C. The runs that were made count."""
     trials = schedule(list(graphs.items()), runs)
     results: list[RunResult] = []
     with _Watching(stderr(), trials, list(graphs)) as watching:
-        circumstances = Circumstances(conditions, folder, on_turn=watching.turn, say=watching.say)
+        circumstances = dataclasses.replace(shared, on_turn=watching.turn, say=watching.say)
         try:
             for result in run_trials(trials, circumstances, on_start=watching.start):
                 results.append(result)
@@ -239,7 +283,7 @@ def _about(
     return {
         "command": shlex.join(["flow", *sys.argv[1:]]),
         "time": time.strftime("%Y-%m-%d %H:%M %z"),
-        "conversation": _who_speaks(wishes.conversation),
+        "conversation": _who_speaks(wishes.conversation, by_ear=wishes.record),
         "runs": f"{max(run.repeat for run in comparison.runs) + 1} of each graph, interleaved (ABBA), one to warm up",
         "network": f"{wishes.network}: {conditions}" if conditions is not None else "none beside the real one",
         "services": ", ".join(f"{name} {_where(spec)}" for name, spec in services.items()) or "none",
@@ -250,15 +294,18 @@ def _about(
     }
 
 
-def _who_speaks(conversation: str) -> str:
+def _who_speaks(conversation: str, *, by_ear: bool) -> str:
     """The caller, and how sure the ends of speech are."""
-    # By name: the engine doesn't import nodes.
-    load = import_module("nodes.sound.conversation").load_conversation
-    caller = load(address_of(conversation).removeprefix("caller:"))
+    caller = _caller(conversation)
     count = len(caller.utterances)
     parts = [f"{caller.name or conversation}, {count} utterance{'s' if count > 1 else ''}"]
     parts += [f"voice {caller.voice}"] if caller.voice else []
-    parts += ["end of speech " + ("estimated from the level" if caller.estimated else "annotated to the sample")]
+    how = "estimated from the level" if caller.estimated else "annotated to the sample"
+    parts += [
+        "spoken aloud; end of speech and first sound from the recording of what was played"
+        if by_ear
+        else f"end of speech {how}"
+    ]
     return ", ".join(parts)
 
 
@@ -271,7 +318,7 @@ def _show(console: Console, comparison: Comparison, about: dict[str, Any]) -> No
     for grid in _grids(comparison):
         console.print()
         console.print(Text(grid.title, style="bold"))
-        console.print(_table(grid))
+        console.print(_table(grid, console.width))
         if grid.note:
             console.print(Text(grid.note, style="dim"))
     console.print()
@@ -298,13 +345,30 @@ def _grids(comparison: Comparison) -> Iterator[findings.Grid]:
                 yield grid
 
 
-def _table(grid: findings.Grid) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False, show_footer=bool(grid.foot))
+def _table(grid: findings.Grid, width: int) -> Table:
+    """For a terminal of that many characters."""
+    narrow = width < WIDE
+    gap = 1 if narrow else 2
+    table = Table(box=None, padding=(0, gap, 0, 0), header_style="bold", pad_edge=False, show_footer=bool(grid.foot))
     feet = grid.foot or ("",) * len(grid.heads)
     for index, (head, foot) in enumerate(zip(grid.heads, feet, strict=True)):
-        justify: Any = "left" if index < grid.texts else "right"
-        table.add_column(head, Text(foot, style="bold"), justify=justify, no_wrap=index >= grid.texts)
-    for row in grid.rows:
+        cells = [foot, *(row[index] for row in grid.rows)]
+        text = index < grid.texts
+        # A head may take two lines, a figure may not; a name only where it is long.
+        least = min(max(map(len, cells)), LONG_NAME) if text else max(map(len, (*head.split(), *cells)))
+        table.add_column(head, Text(foot, style="bold"), justify="left" if text else "right", min_width=least)
+    if grid.bars:
+        table.add_column("", no_wrap=True)
+    longest = max((max(bar) for bar in grid.bars), default=0)
+    for index, row in enumerate(grid.rows):
         style = colour(row[0]) if grid.phases else ""
-        table.add_row(Text(row[0], style=style), *(Text(cell) for cell in row[1:]))
+        drawn = [_bar(*grid.bars[index], longest, NARROW_BAR if narrow else WIDE_BAR)] if grid.bars else []
+        table.add_row(Text(row[0], style=style), *(Text(cell) for cell in row[1:]), *drawn)
     return table
+
+
+def _bar(value: int, before: int, longest: int, characters: int) -> Text:
+    """What is left, and what it has gained or lost, where `longest` is so many characters long."""
+    ends = [round(end * characters / max(longest, 1)) for end in sorted((value, before))]
+    style = "green" if value <= before else "red"
+    return Text.assemble("█" * ends[0], ("░" * (ends[1] - ends[0]), style))

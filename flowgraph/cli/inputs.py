@@ -34,25 +34,39 @@ def input_settings(graph: Graph, wish: str) -> list[str]:
     return [f"{name}.device={address}" for name in sources]
 
 
-def address_of(wish: str) -> str:
-    """`call.wav` → `file:call.wav`; `demo`, a YAML file or a folder → `caller:…`; anything else is an address already."""
+def settings_by_ear(graph: Graph) -> list[str]:
+    """What `--set` would have to say for every node with a device to use the system's, and for a microphone that hears no speaker."""
+    nodes = graph.nodes.items()
+    found = [f"{name}.device=default" for name, spec in nodes if "device" in spec.cls.model_fields]
+    return found + [
+        f"{name}.barge_in=headphones"
+        for name, spec in nodes
+        if "barge_in" in spec.cls.model_fields and spec.options.get("barge_in", "auto") == "auto"
+    ]
+
+
+def address_of(wish: str, *, option: str = "--input") -> str:
+    """`call.wav` → `file:call.wav`; `demo`, a YAML file or a folder → `caller:…`; anything else is an address already.
+
+    Raises NoInput, with the option that says so.
+    """
     if wish.startswith(_ADDRESSES):
         return wish
     path = Path(wish)
     if path.suffix.lower() in _SOUND:
-        return f"file:{_there(path)}"
+        return f"file:{_there(path, option)}"
     if path.is_dir() or path.suffix.lower() in _CONVERSATION:
-        return f"caller:{_there(path)}"
+        return f"caller:{_there(path, option)}"
     bundled = _CONVERSATIONS / f"{wish}.yaml"
     if "/" not in wish and bundled.is_file():
         return f"caller:{bundled}"
     return wish
 
 
-def _there(path: Path) -> Path:
+def _there(path: Path, option: str) -> Path:
     if not path.exists():
         raise NoInput(
-            f"--input {path}: there is no such file",
+            f"{option} {path}: there is no such file",
             hint="a WAV file, a conversation's YAML file, or a folder of WAV files",
         )
     return path.resolve()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flowgraph.compare import Comparison
     from flowgraph.graph import Graph
 
-__all__ = ["NoReport", "require", "write"]
+__all__ = ["NoReport", "require", "resource", "write"]
 
 _NEEDED = {"jinja2": "jinja2", "vl_convert": "vl-convert-python"}
 
@@ -32,15 +32,15 @@ class NoReport(FlowError):
     exit_code = 2
 
 
-def require(path: Path) -> None:
-    """Before a comparison runs for minutes: will its page be written? Raises NoReport."""
+def require(path: Path, *, option: str = "--html") -> None:
+    """Before a comparison runs for minutes: will its page or picture be written? Raises NoReport."""
     missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
-        raise NoReport(f"--html needs {' and '.join(missing)}", hint="pip install 'flowgraph[report]'")
+        raise NoReport(f"{option} needs {' and '.join(missing)}", hint="pip install 'flowgraph[report]'")
     folder = path.parent
     if path.is_dir() or not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
         what = "it is a folder" if path.is_dir() else f"{folder} is no folder that can be written to"
-        raise NoReport(f"can't write {path}: {what}", hint="choose another --html")
+        raise NoReport(f"can't write {path}: {what}", hint=f"choose another {option}")
 
 
 def write(path: Path, comparison: Comparison, graphs: Mapping[str, Graph], about: Mapping[str, Any]) -> None:
@@ -79,11 +79,11 @@ def rendered(comparison: Comparison, graphs: Mapping[str, Graph], about: Mapping
         ms=findings.milliseconds,
         half=clips.HALF,
     )
-    template = environment.from_string(_resource("page.html"))
+    template = environment.from_string(resource("page.html"))
     return template.render(
         title=" · ".join(findings.titled(comparison, graph) for graph in comparison.graphs),
-        style=_resource("page.css"),
-        script=_script(_resource("page.js")),
+        style=resource("page.css"),
+        script=_script(resource("page.js")),
         vega=_vega(),
         plots=plots,
         phases=charts.phases(comparison),
@@ -116,7 +116,8 @@ def _vega() -> str:
     return _script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """The text of a file of this folder."""
     return (resources.files(__name__) / name).read_text(encoding="utf-8")
 
 

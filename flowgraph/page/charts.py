@@ -72,8 +72,20 @@ def waterfall(comparison: Comparison) -> Spec:
                 {"field": "runs", "title": "mean of"},
             ],
         },
-        above=[_letters(comparison, labels)],
+        above=[_letters(comparison, labels), *_gaps(comparison, rows, labels)],
     )  # fmt: skip
+
+
+def show_still(spec: Spec) -> None:
+    """Give a plot what a picture needs that stands alone: few ticks, and a legend of the phases (the page has its own)."""
+    encoding = spec["layer"][0]["encoding"]
+    encoding["x"]["axis"] = {"tickCount": 6}
+    if encoding["color"]["field"] == "phase":
+        encoding["color"]["legend"] = {
+            "orient": "top", "title": None, "symbolType": "square", "labelFontSize": 12, "labelColor": "var(--ink)",
+            "labelLimit": 0, "columnPadding": 20, "offset": 6,
+        }  # fmt: skip
+        del spec["config"]["legend"]
 
 
 def phases(comparison: Comparison) -> list[str]:
@@ -122,6 +134,28 @@ def _letters(comparison: Comparison, labels: list[str]) -> Spec:
             "text": {"field": "letter"},
         },
     }
+
+
+def _gaps(comparison: Comparison, rows: list[dict[str, Any]], labels: list[str]) -> list[Spec]:
+    """Words where a graph has no bar for a turn."""
+    drawn = {(row["turn"], row["graph"]) for row in rows}
+    empty = [(label, name) for label in labels for name in _names(comparison) if (label, name) not in drawn]
+    if not empty:
+        return []
+    return [
+        {
+            "data": {"values": [{"turn": label, "graph": name} for label, name in empty]},
+            "mark": {
+                "type": "text", "align": "left", "dx": 6, "fontSize": 11, "fontStyle": "italic", "fill": "var(--ink-soft)", "tooltip": None,
+            },
+            "encoding": {
+                "y": {"field": "turn", "type": "nominal"},
+                "yOffset": {"field": "graph", "type": "nominal"},
+                "x": {"value": 0},
+                "text": {"value": "no answer that counts"},
+            },
+        }
+    ]  # fmt: skip
 
 
 def distribution(comparison: Comparison) -> Spec:
@@ -295,4 +329,14 @@ def _turn_label(utterance: int, text: str) -> str:
     return f"{utterance + 1}  {text}"
 
 
-__all__ = ["Spec", "distribution", "gained", "graph_colour", "letter", "phase_colour", "saved_by_phase", "waterfall"]
+__all__ = [
+    "Spec",
+    "distribution",
+    "gained",
+    "graph_colour",
+    "letter",
+    "phase_colour",
+    "saved_by_phase",
+    "show_still",
+    "waterfall",
+]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from nodes.sound.conversation import RATE_HZ, Conversation, RecordedUtterance
 from nodes.vocabulary import Utterance
@@ -21,9 +21,23 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from nodes.sound.room import Answer, Room
+    from nodes.sound.room import Answer
 
     Samples = npt.NDArray[np.float32]
+
+
+class Hearing(Protocol):
+    """What the user knows of the answers: a `Room`, whose players tell it, or somebody who hears them (`Overheard`)."""
+
+    @property
+    def answer(self) -> Answer | None:
+        """The latest answer that was audible."""
+        ...
+
+    def quiet_since(self, now: int) -> int:
+        """Since when no answer has been sounding; 0 = one is sounding now; 1 = there was none yet."""
+        ...
+
 
 SECOND = 1_000_000_000
 TAIL_NS = SECOND // 2
@@ -54,7 +68,7 @@ class Caller:
 
     rate_hz = RATE_HZ
 
-    def __init__(self, conversation: Conversation, room: Room) -> None:
+    def __init__(self, conversation: Conversation, room: Hearing) -> None:
         self.conversation = conversation
         self.spoken: deque[Utterance] = deque()
         """What was said, and not yet fetched. Each appears with the block that holds its last voiced sample."""
@@ -81,6 +95,11 @@ class Caller:
 
     def close(self) -> None:
         """Nothing to release."""
+
+    @property
+    def begin_at(self) -> int:
+        """When the first sample is captured (clock, nanoseconds), once it has been read."""
+        return self._begin_at
 
     # -- the conversation ----------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import pytest
 
 from flowgraph.errors import DeviceError
 from nodes.sound.ear import window_levels
-from nodes.sound.monitor import MonitorRecording
+from nodes.sound.monitor import SECOND, Monitor, MonitorRecording
 from nodes.sound.wav import WavSource, WavTarget
 from tests.sound_card import SoundCard
 
@@ -141,3 +141,56 @@ def test_a_file_that_cant_be_written_is_one_error_before_anything_starts(tmp_pat
         pass
 
     assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.sound
+def test_two_monitors_that_began_at_different_times_agree_on_when_a_sound_was_played(
+    card: SoundCard, tmp_path: Path
+) -> None:
+    played = tmp_path / "noise.wav"
+    target = WavTarget(played, RATE_HZ)
+    target.write(np.random.default_rng(1).standard_normal(RATE_HZ // 2).astype(np.float32) * np.float32(0.1))
+    target.save()
+    blocks: list[list[tuple[np.ndarray, int]]] = [[], []]
+
+    def monitor(index: int) -> Monitor:
+        return Monitor(
+            lambda samples, at: blocks[index].append((samples, at)),
+            source="speaker.monitor",
+            settle_s=0.5,
+            environ=card.environment,
+        )
+
+    with monitor(0), monitor(1):
+        subprocess.run(["paplay", "--device=speaker", str(played)], env=card.environment, check=True, timeout=10)
+        time.sleep(0.2)  # what was played is recorded a little later
+
+    onsets = []
+    for heard in blocks:
+        for samples, at in heard:
+            loud = np.flatnonzero(np.abs(samples) > 0.02)
+            if len(loud):
+                onsets.append(at + int(loud[0]) * SECOND // RATE_HZ)
+                break
+    assert abs(onsets[0] - onsets[1]) < SECOND // 500
+
+
+def test_silence_takes_the_place_of_samples_that_the_sound_server_has_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two seconds in blocks of 20 ms that are up to 15 ms late; then 100 ms are missing."""
+    now = 0
+    monkeypatch.setattr("nodes.sound.monitor.time.monotonic_ns", lambda: now)
+    found: list[tuple[int, int]] = []
+    monitor = Monitor(lambda samples, at: found.append((at, len(samples))), settle_s=0.1)
+    block = np.ones(RATE_HZ // 50, np.float32)
+    for index in range(250):
+        lost = index >= 100
+        now = SECOND + (index + 1 + 5 * lost) * SECOND // 50
+        monitor._place(block, now + (index * 7 % 16) * SECOND // 1000)
+
+    assert monitor.begin_at == SECOND
+    assert monitor.lost_ns == SECOND // 10
+    assert found[0] == (SECOND + SECOND // 10, len(block))
+    assert (RATE_HZ // 10) in [length for _, length in found]
+    ends = [at + length * SECOND // RATE_HZ for at, length in found]
+    assert [at for at, _ in found[1:]] == ends[:-1], "no hole"
+    assert ends[-1] == now
