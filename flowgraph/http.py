@@ -164,6 +164,11 @@ class HttpService:
         return str(self._base.with_query(None)).rstrip("/")
 
     @property
+    def host(self) -> str:
+        """Its name or number, as the URL has it."""
+        return self._base.host or ""
+
+    @property
     def key(self) -> str:
         """The service's key; "" = none. For protocols that don't take a bearer token. Never show it."""
         return self._key
