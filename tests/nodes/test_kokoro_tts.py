@@ -77,7 +77,7 @@ class Tts:
 
 def speak(tts: Tts, *frames: Frame | float, **options: Any) -> list[tuple[float, Frame]]:
     """(seconds since the first frame went in, frame)."""
-    node = KokoroTts(**{"trim": "off", **options})
+    node = KokoroTts(**{"trim": "off", "warm": "off", **options})
     arrived = through(node, frames or [Sentence("Hello there.")], services={"tts": tts.app})
     return [(round(at - STARTS_AT, 3), frame) for at, frame in arrived]
 
