@@ -33,10 +33,12 @@ class Pacing:
 
     def clear(self) -> None:
         """Another answer begins."""
+        self._made = 0.0
+        """When the sound of what was asked for so far begins to come: from then on the voice has time for the next."""
         self._queued = 0.0
-        """Length of the sound that has been asked for."""
+        """How long it is."""
         self._ends = 0.0
-        """When it ends, at the earliest."""
+        """When it will have been heard, at the earliest."""
 
     def learn(self, characters: int, first_ms: float, sound_ms: float) -> None:
         """A piece took `first_ms` until its sound began, and lasts `sound_ms`."""
@@ -52,10 +54,10 @@ class Pacing:
 
     def left(self, characters: int) -> None:
         """A piece has left for the voice."""
-        begins = max(self._ends, self._now() + self._fixed + self._each * characters)
+        self._made = max(self._made, self._now()) + self._fixed + self._each * characters
         sound = characters * self._character_ms
         self._queued += sound
-        self._ends = begins + sound
+        self._ends = max(self._ends, self._made) + sound
 
     def waits(self) -> None:
         """Nothing of the answer is heard yet: it isn't committed."""
@@ -66,7 +68,7 @@ class Pacing:
         """Characters that a piece which leaves now may have; None: as many as it likes."""
         if not self._seen or not self._queued:
             return None
-        time = self._ends - MARGIN_MS - self._now() - self._fixed
+        time = self._ends - MARGIN_MS - max(self._made, self._now()) - self._fixed
         if time > 0 and self._each * 1000 < time:
             return None
         return max(int(time / self._each) if self._each else 0, LEAST_CHARACTERS)

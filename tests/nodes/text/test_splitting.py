@@ -19,6 +19,8 @@ WORDS = [
 texts = st.one_of(
     st.text(ALPHABET, max_size=300), st.lists(st.sampled_from(WORDS), max_size=80).map("".join), st.text(max_size=80)
 )
+
+
 class Steady:
     """Always as short of time."""
 
