@@ -35,7 +35,7 @@ class Telling(Silent):
     """Says at the start, and whenever somebody begins to speak, what the next prompt will begin with."""
 
     async def run(self) -> AsyncIterator[Prefix | Prompt]:
-        yield Prefix((self._system,))
+        yield Prefix(self._history.prefix)
         async for prompt in super().run():
             yield prompt
 
@@ -43,7 +43,7 @@ class Telling(Silent):
         self, frame: SpeechStarted | Voice | Transcript | EndOfTurn | Heard | ToolResult | Failure
     ) -> Iterator[Prefix | Prompt]:
         if isinstance(frame, SpeechStarted):
-            yield Prefix((self._system, *self._history))
+            yield Prefix(self._history.prefix)
         yield from super().process(frame)
 
 
