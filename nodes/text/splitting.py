@@ -442,7 +442,7 @@ class Splitter:
     def _forced_cut(self) -> int:
         """Where to cut a piece that is full: behind the last clause of its second half, else the last space, else anywhere."""
         window = self._text[: self._max_chars]
-        spaces = [i for i, char in enumerate(window) if char.isspace() and window[:i].strip()]
+        spaces = [i for i, char in enumerate(window) if char.isspace() and any(map(str.isalnum, window[:i]))]
         for i in reversed(spaces):
             if i >= len(window) // 2 and window[i - 1] in CLAUSE_MARKS:
                 return i + 1

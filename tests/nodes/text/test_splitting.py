@@ -73,6 +73,7 @@ def test_no_piece_is_empty_or_too_long(text: str, options: dict[str, Any]) -> No
 
 
 @given(texts, options)
+@example("::: 00000000000000000", {"first": "clause", "first_words": 1, "max_chars": 20})
 def test_only_the_last_piece_may_have_no_word_in_it(text: str, options: dict[str, Any]) -> None:
     pieces = split(text, **options)
     wordless = [
