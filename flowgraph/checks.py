@@ -11,7 +11,7 @@ import networkx as nx
 from flowgraph.document import Spot, listed
 from flowgraph.draft import Draft
 from flowgraph.frame import End
-from flowgraph.node import Node, ports
+from flowgraph.node import Node, port_name, ports
 from flowgraph.specs import Edge
 from flowgraph.units import MS, format_duration
 
@@ -21,6 +21,7 @@ def check(draft: Draft) -> str | None:
     owner = _owner(draft)
     _connected(draft)
     _cycles(draft)
+    _circling(draft)
     _held(draft, owner)
     if owner is not None:
         _speculation(draft, owner)
@@ -159,6 +160,23 @@ def _cycles(draft: Draft) -> None:
             draft.warn(
                 spot, f"feedback: {edge.label} closes no cycle", "without `feedback` it counts for the order of closing"
             )
+
+
+def _circling(draft: Draft) -> None:
+    """A Plan that a feedback edge brings back to where it is passed on goes round for ever."""
+    for edge in draft.edges:
+        for kind in edge.types if edge.feedback else ():
+            passed_on = _digraph(draft.nodes, (other for other in draft.edges if kind in other.types))
+            if kind.is_plan and nx.has_path(passed_on, edge.target, edge.source):
+                circle = [*nx.shortest_path(passed_on, edge.target, edge.source), edge.target]
+                fact = next((port_name(other) for other in edge.types if not other.is_plan), "")
+                meant = f"{{from: {edge.source}.{fact}, to: {edge.target}, feedback: true}}"
+                draft.report(
+                    draft.spots[edge].source_spot,
+                    f"{kind.__name__} would go round in a circle: {_arrows(circle)}",
+                    f"say which output is meant: {meant}" if fact else "only facts go back: remove the edge",
+                )
+                break
 
 
 def _held(draft: Draft, owner: str | None) -> None:

@@ -32,6 +32,7 @@ class Context:
         fed: frozenset[type[Frame]],
         shared: dict[str, Any],
         say: Callable[[str], None],
+        note: Callable[[str], None],
         stop: Callable[[str], None],
         warm: Callable[[], None],
     ) -> None:
@@ -49,6 +50,8 @@ class Context:
         """The frame types that edges bring to this node."""
         self.say = say
         """One line for the user, such as a device that is missing and what is used instead."""
+        self.note = note
+        """One line for the trace (`-v` shows it): what went wrong without harm."""
         self.stop = stop
         """`stop(reason)`: ask the session to end in good order, with one line for the user."""
         self.warm = warm

@@ -126,7 +126,8 @@ class Live(Lines):
             session.watch(kind, self._on_transcript)
         owner = session.graph.owner
         for kind in ports(session.graph.nodes[owner].cls).outputs if owner is not None else ():
-            session.watch(kind, self._on_prompt)
+            if kind.is_plan:
+                session.watch(kind, self._on_prompt)
         session.watch(Heard, self._on_heard)
 
     def starting(self, what: Sequence[str]) -> None:

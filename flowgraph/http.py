@@ -3,7 +3,8 @@
 1. A service has one pool of connections, kept for 90 s. No request ends by a time limit of ours: an answer is a stream.
 2. One connection more than is in use stays open, so that no turn waits for a handshake. It is made again in the background as soon as a
    request has taken it or a cancelled answer has cost one; `rewarm` makes sure of it once more, at speech onset. It is parked by
-   connecting and stopping there: no byte is sent, so any server will do.
+   connecting and stopping there: no byte is sent, so any server will do. A request that finds none left waits for the one that is
+   being made, which has less to go than one of its own.
 3. What happens to connections goes to `log(service, event, at_ns)`, called in the task that makes the request: `dns_start`,
    `dns_end`, `connect_start`, `connect_end`, `reused`, `request_sent`, `response_start`, `closed` (it can't be used again);
    in the background `warm_start`, `warm_end`.
@@ -54,6 +55,9 @@ class _ParkedError(Exception):
 class ParkingConnector(aiohttp.BaseConnector):
     """A pool that can be given a connection without a request."""
 
+    making: asyncio.Task[None] | None = None
+    """What makes the spare connection, while it does."""
+
     async def connect(
         self,
         req: aiohttp.ClientRequest,
@@ -61,13 +65,21 @@ class ParkingConnector(aiohttp.BaseConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's signature
     ) -> aiohttp.connector.Connection:
         """As usual; for `HttpService.warm`, put the connection into the pool and raise _ParkedError."""
-        connection = await super().connect(req, traces, timeout)
+        if not _parking.get():
+            if (making := self.making) is not None and not self._conns.get(req.connection_key):
+                for trace in traces:
+                    await trace.send_connection_create_start()
+                await asyncio.wait([making])
+                for trace in traces:
+                    await trace.send_connection_create_end()
+            return self._watched(await super().connect(req, traces, timeout))
+        self._watched(await super().connect(req, traces, timeout)).release()
+        raise _ParkedError
+
+    def _watched(self, connection: aiohttp.connector.Connection) -> aiohttp.connector.Connection:
         if connection.transport is not None:
             _keep_watch(connection.transport)
-        if not _parking.get():
-            return connection
-        connection.release()
-        raise _ParkedError
+        return connection
 
 
 class TcpConnector(ParkingConnector, aiohttp.TCPConnector):
@@ -131,7 +143,7 @@ class HttpService:
         self._death = death
         self._key = spec.key.strip()
         self.move(url)
-        self._warming: asyncio.Task[None] | None = None
+        self._connector = connector
         self.session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
@@ -150,6 +162,11 @@ class HttpService:
     def address(self) -> str:
         """The base URL as it may be shown: without user, password and query."""
         return str(self._base.with_query(None)).rstrip("/")
+
+    @property
+    def host(self) -> str:
+        """Its name or number, as the URL has it."""
+        return self._base.host or ""
 
     @property
     def key(self) -> str:
@@ -257,8 +274,9 @@ class HttpService:
 
     def rewarm(self) -> None:
         """The same in the background, at speech onset for instance. A failure is left for the next request to tell."""
-        if self._warming is None and not self.session.closed:
-            self._warming = asyncio.get_running_loop().create_task(self._warm_quietly(), name=f"warm {self.name}")
+        if self._connector.making is None and not self.session.closed:
+            making = asyncio.get_running_loop().create_task(self._warm_quietly(), name=f"warm {self.name}")
+            self._connector.making = making
 
     async def _warm_quietly(self) -> None:
         try:
@@ -266,13 +284,13 @@ class HttpService:
         except ServiceError:
             pass
         finally:
-            self._warming = None
+            self._connector.making = None
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._warming is not None:
-            self._warming.cancel()
-            await asyncio.wait([self._warming])
+        if (making := self._connector.making) is not None:
+            making.cancel()
+            await asyncio.wait([making])
         await self.session.close()
 
     # -- what happens to connections -------------------------------------------------------------------------------------
@@ -300,8 +318,9 @@ class HttpService:
         return trace
 
     async def _reused(self, _: object, flight: SimpleNamespace, __: object) -> None:
-        if flight.trace_request_ctx is not None:
+        if flight.trace_request_ctx is not None:  # a request of ours, neither parking nor a WebSocket
             flight.trace_request_ctx.reused = True
+            self.rewarm()  # an attempt that is withdrawn before its first byte leaves the next one no time
 
     async def _sent(self, _: object, flight: SimpleNamespace, __: object) -> None:
         flight.sent_at = self._now()  # the last piece's time counts: told when the answer begins

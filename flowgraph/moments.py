@@ -54,7 +54,8 @@ def _facts(timeline: Timeline, window: Window) -> Iterator[Moment]:
 
 def _decisions(timeline: Timeline, window: Window) -> Iterator[Moment]:
     owner = timeline.owner or ""
-    prompts = {frame.turn: frame for frame in timeline.frames.values() if frame.node == owner and not frame.cited}
+    plans = (frame for frame in timeline.frames.values() if frame.node == owner and frame.type in timeline.plans)
+    prompts = {frame.turn: frame for frame in plans if not frame.cited}
     for one in timeline.decisions:
         if one.at in window:
             text = _decision(timeline, one, prompts)

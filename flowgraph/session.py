@@ -190,6 +190,7 @@ class Session:
                 fed=frozenset(kind for edge in graph.edges if edge.target == name for kind in edge.types),
                 shared=shared,
                 say=self._tell,
+                note=self._noter(index),
                 stop=self._stop_for,
                 warm=self._services.rewarm if self._services is not None else lambda: None,
             )
@@ -302,6 +303,9 @@ class Session:
         self.said.append(text)
         if self._say is not None:
             self._say(text)
+
+    def _noter(self, index: int) -> Callable[[str], None]:
+        return lambda text: self.trace.tap((self.clock.now(), NOTE, index, text))
 
     def _reviver(self, name: str) -> Callable[[], Awaitable[None]]:
         spec = self.graph.nodes[name]

@@ -89,7 +89,12 @@ class Wire:
         here, there = socket.socketpair()
         here.setblocking(False)
         there.setblocking(False)
-        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(server, sock=there)
+        try:
+            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(server, sock=there)
+        except BaseException:  # cancelled: whoever wanted it is gone
+            here.close()
+            there.close()
+            raise
         self._transports[host].append(transport)
         return here
 
@@ -109,5 +114,9 @@ class _WireConnector(ParkingConnector):
             end = await self._wire.reach(req.url.host or "")
         except OSError as error:
             raise aiohttp.ClientConnectorError(req.connection_key, error) from error
-        _, protocol = await self._loop.create_connection(self._factory, sock=end)
+        try:
+            _, protocol = await self._loop.create_connection(self._factory, sock=end)
+        except BaseException:
+            end.close()
+            raise
         return protocol

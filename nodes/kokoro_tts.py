@@ -4,13 +4,16 @@
 2. What is spoken is a cleaned copy; what is reported, in `Speech.text`, is the original. A sentence with nothing to speak in it
    becomes a part without samples, so that the reported texts, joined, stay the answer exactly.
 3. Two requests overlap (`parallel`); the engine keeps their order.
-4. No sound, or far too little, is an error even with status 200: the server skips what it fails to speak.
+4. The silence that servers put around a sentence is cut, and a reader's pause put between two of them. It leaves before the request is
+   made, and so covers some of the time that this takes.
+5. No sound, or far too little, is an error even with status 200: the server skips what it fails to speak.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Literal
 
 from flowgraph import MS, SECOND, Duration, Field, Node, ServiceName
@@ -18,11 +21,15 @@ from flowgraph.errors import ServiceError
 from nodes.clients.captions import CaptionReader
 from nodes.clients.posting import Posted
 from nodes.clients.speaking import Part
+from nodes.clients.warming import Warm, Warmth
+from nodes.text.pauses import pause_behind
 from nodes.text.speakable import speakable
-from nodes.vocabulary import End, Sentence, Speech
+from nodes.vocabulary import End, Pace, Sentence, Speech
 
 LEAST_MS_A_LETTER = 8
 """Speech takes about 65 ms a letter; with an eighth of that, most of it is missing."""
+REHEARSED = ("Ready.", "Ready when you are, just say a word.")
+"""Spoken to nobody: the first loads the voice, the second shows how fast it is."""
 _COMPRESSED = ("audio/mp", "audio/ogg", "audio/opus", "audio/aac", "audio/flac", "audio/webm")
 
 
@@ -44,6 +51,16 @@ class KokoroTts(Node):
         description="Ask for the time of each word, where the server knows it: the history is then exact after an interruption.",
     )
     trim: Duration | Literal["off"] = Field(15 * MS, description="So much silence stays at both ends of a sentence.")
+    pause: Duration = Field(
+        300 * MS,
+        le=2 * SECOND,
+        description="Between two sentences; behind a comma it is shorter. Only where silence is trimmed.",
+    )
+    warm: Warm = Field(
+        "auto",
+        description="Let the server speak a few words to nobody at the start, which loads the voice. `auto`: where it is in the local "
+        "network, or says that it is a server of one's own; a hosted API would bill it.",
+    )
     first_byte_timeout: Duration = Field(10 * SECOND, gt=0, description="Sound must begin within this.")
     stall_timeout: Duration = Field(
         5 * SECOND, gt=0, description="So long the server may be silent in the middle of a sentence."
@@ -52,34 +69,81 @@ class KokoroTts(Node):
     async def open(self) -> None:
         self._attempt = -1
         self._parts = 0
+        self._said = ""
         self._captions = self.words
+        self._rate_hz = self.rate_hz
+        self._done_at = 0
+        self._warmth = Warmth(self.ctx.http(self.service), self.warm, note=self.ctx.note)
 
-    async def process(self, frame: Sentence | End) -> AsyncIterator[Speech | End]:
+    async def close(self) -> None:
+        if (warmth := getattr(self, "_warmth", None)) is not None:
+            await warmth.close()
+
+    async def run(self) -> AsyncIterator[Pace]:
+        paces: list[Pace] = []
+        if (rehearsal := self._warmth.begin(lambda: self._rehearse(paces))) is not None:
+            await asyncio.wait([rehearsal])
+        for pace in paces[1:]:
+            yield pace
+
+    async def process(self, frame: Sentence | End) -> AsyncIterator[Speech | Pace | End]:
         if isinstance(frame, End):
             yield frame
             return
-        keep_ms = None if self.trim == "off" else self.trim / MS
-        part = Part(frame.text, number=self._next_part(frame.turn), rate_hz=self.rate_hz, keep_ms=keep_ms)
-        if spoken := speakable(frame.text):
-            async with self._asked(spoken) as (answer, captions):
-                while portion := await answer.read():
-                    answer.begun = True
-                    for sound, words in captions.feed(portion) if captions else [(portion, [])]:
-                        for speech in part.feed(sound, words):
-                            yield speech
-                for sound, words in captions.end() if captions else []:
-                    for speech in part.feed(sound, words):
-                        yield speech
-                self._check_length(part, spoken, answer.who)
+        spoken = speakable(frame.text)
+        part = self._next_part(frame, aloud=bool(spoken))
+        for speech in part.begin():
+            yield speech
+        if spoken:
+            self._warmth.stop()
+            async with aclosing(self._speak(part, spoken)) as outputs:
+                async for output in outputs:
+                    yield output
         for speech in part.end():
             yield speech
 
-    def _next_part(self, attempt: int) -> int:
+    async def _speak(self, part: Part, spoken: str) -> AsyncGenerator[Speech | Pace]:
+        """The sound of one request, and how fast it came. Raises ServiceError."""
+        now = self.ctx.clock.now
+        begun_at, first_at = now(), 0
+        async with self._asked(spoken) as (answer, captions):
+            while portion := await answer.read():
+                answer.begun = True
+                for sound, words in captions.feed(portion) if captions else [(portion, [])]:
+                    for speech in part.feed(sound, words):
+                        if not first_at:
+                            first_at = now()
+                            begun_at = max(begun_at, self._done_at)  # until then it may have worked on the one before
+                        yield speech
+            for sound, words in captions.end() if captions else []:
+                for speech in part.feed(sound, words):
+                    yield speech
+            self._check_length(part, spoken, answer.who)
+        self._rate_hz, self._done_at = part.rate_hz, now()
+        if first_at:
+            yield Pace(len(spoken), (first_at - begun_at) / MS, part.sound_ms)
+
+    async def _rehearse(self, paces: list[Pace]) -> None:
+        for text in REHEARSED if self.ctx.wants(Pace) else REHEARSED[:1]:
+            part = Part(text, number=0, rate_hz=self.rate_hz, keep_ms=self._keep_ms)
+            async with aclosing(self._speak(part, text)) as outputs:
+                paces += [output async for output in outputs if isinstance(output, Pace)]
+
+    def _next_part(self, sentence: Sentence, *, aloud: bool) -> Part:
         """Counts from 0 in each attempt. Called before anything is awaited, so in the order of the sentences."""
-        if attempt != self._attempt:
-            self._attempt, self._parts = attempt, 0
+        if sentence.turn != self._attempt:
+            self._attempt, self._parts, self._said = sentence.turn, 0, ""
+        keep_ms, pause_ms = self._keep_ms, 0.0
+        if aloud:
+            if keep_ms is not None:
+                pause_ms = max(pause_behind(self._said) * self.pause / MS - 2 * keep_ms, 0.0)
+            self._said = sentence.text
         self._parts += 1
-        return self._parts - 1
+        return Part(sentence.text, number=self._parts - 1, rate_hz=self._rate_hz, keep_ms=keep_ms, pause_ms=pause_ms)
+
+    @property
+    def _keep_ms(self) -> float | None:
+        return None if self.trim == "off" else self.trim / MS
 
     # -- the request ---------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,8 @@
-"""Ask a language model, and pass its answer on word by word."""
+"""Ask a language model, and pass its answer on word by word.
+
+What a prompt begins with is read ahead: a server keeps what it has read (its prefix cache), and a prompt that begins with the same
+bytes costs only its end. So both requests are written by the same lines, and differ only behind the messages that they share.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,11 @@ from typing import Any
 from flowgraph import SECOND, Duration, Field, Node, ServiceName
 from nodes.clients.chat import ChatReply
 from nodes.clients.posting import Posted
-from nodes.vocabulary import End, Prompt, Token
+from nodes.clients.warming import LOAD_S, Warm, Warmth
+from nodes.vocabulary import End, Message, Prefix, Prompt, Token
+
+STAND_IN: Message = ("user", "Hi")
+"""Asked where the question isn't known yet: models refuse to answer nobody, and servers an empty text."""
 
 
 class LlmStream(Node):
@@ -31,23 +39,32 @@ class LlmStream(Node):
         10 * SECOND, gt=0, description="So long the server may be silent in the middle of an answer."
     )
     strip_thinking: bool = Field(True, description="Leave out what stands between <think> and </think>.")
+    warm: Warm = Field(
+        "auto",
+        description="Let the server read ahead what the prompt begins with, while the user speaks; that makes a token each time. `auto`: "
+        "where it is in the local network, or says that it is a server of one's own; a hosted API would bill it.",
+    )
 
     async def open(self) -> None:
         self._told_of_tools = False
+        self._warmth = Warmth(self.ctx.http(self.service), self.warm, note=self.ctx.note, loads=True)
 
-    async def process(self, frame: Prompt) -> AsyncIterator[Token | End]:
+    async def close(self) -> None:
+        if (warmth := getattr(self, "_warmth", None)) is not None:
+            await warmth.close()
+
+    async def process(self, frame: Prefix | Prompt) -> AsyncIterator[Token | End]:
+        if isinstance(frame, Prefix):
+            self._warmth.begin(lambda: self._read_ahead(frame.messages))
+            return
         if frame.say:
             yield Token(frame.say)
             yield End()
             return
-        question = Posted(
-            self.ctx.http(self.service),
-            "/v1/chat/completions",
-            self._body(frame),
-            first_ns=self.first_token_timeout,
-            stall_ns=self.stall_timeout,
-        )
-        async with question as answer:
+        self._warmth.stop()
+        bounds = [bound for bound in (frame.max_tokens, self.max_tokens) if bound]
+        async with self._asked(frame.messages, bound=min(bounds, default=None)) as answer:
+            self._warmth.loaded = True
             if answer.status >= 400:
                 raise await answer.refusal(wanted=self.model)
             reply = ChatReply(streamed=answer.content_type != "application/json", strip_thinking=self.strip_thinking)
@@ -61,19 +78,37 @@ class LlmStream(Node):
                 self._tell_of_tools()
             yield End(reply.reason)
 
+    async def _read_ahead(self, messages: tuple[Message, ...]) -> None:
+        """Raises ServiceError. One token is the least that every server takes: vLLM refuses 0, to Ollama it means no bound."""
+        unasked = () if messages and messages[-1][0] == "user" else (STAND_IN,)
+        async with self._asked((*messages, *unasked), bound=1, first_ns=LOAD_S * SECOND) as answer:
+            if answer.status >= 400:
+                raise await answer.refusal(wanted=self.model)
+            while await answer.read():
+                pass
+
+    def _asked(self, messages: tuple[Message, ...], *, bound: int | None, first_ns: int = 0) -> Posted:
+        return Posted(
+            self.ctx.http(self.service),
+            "/v1/chat/completions",
+            self._body(messages, bound),
+            first_ns=first_ns or self.first_token_timeout,
+            stall_ns=self.stall_timeout,
+        )
+
     def _tell_of_tools(self) -> None:
         if not self._told_of_tools:
             self._told_of_tools = True
             self.ctx.say(f"{self.ctx.name}: the model wants to call a tool; here it can only speak")
 
-    def _body(self, prompt: Prompt) -> dict[str, Any]:
-        bounds = [bound for bound in (prompt.max_tokens, self.max_tokens) if bound]
+    def _body(self, messages: tuple[Message, ...], bound: int | None) -> dict[str, Any]:
+        """`bound`: of the answer, in tokens. What changes from turn to turn stands last, and the time of day nowhere."""
         body = {
             "model": self.model,
-            "messages": [{"role": role, "content": text} for role, text in prompt.messages],
+            "messages": [{"role": role, "content": text} for role, text in messages],
             "stream": True,
             "temperature": self.temperature,
-            "max_tokens": min(bounds, default=None),
+            "max_tokens": bound,
             **self.extra,
         }
         return {name: value for name, value in body.items() if value is not None}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Samples = npt.NDArray[np.float32]
 
 __all__ = [
-    "Audio", "End", "EndOfTurn", "Failure", "Heard", "Played", "Prompt", "Recording", "Sentence", "Sound",
+    "Audio", "End", "EndOfTurn", "Failure", "Heard", "Pace", "Played", "Prefix", "Prompt", "Recording", "Sentence", "Sound",
     "SoundFile", "Speech", "SpeechFile", "SpeechStarted", "Token", "ToolResult", "Transcript", "Utterance", "Voice",
 ]  # fmt: skip
 
@@ -128,11 +128,22 @@ class EndOfTurn(Fact):
     """Of the `Voice` that asked: since the last voiced sample, counted in audio."""
 
 
+Message = tuple[Literal["system", "user", "assistant", "tool"], str]
+"""(role, text)."""
+
+
+@frame
+class Prefix(Fact):
+    """What the next Prompt will begin with, known before the user has finished: time to read it ahead."""
+
+    messages: tuple[Message, ...]
+
+
 @frame
 class Prompt(Plan):
     """The owner's plan for one attempt: answer this. `at` is the last voiced sample of what it answers."""
 
-    messages: tuple[tuple[Literal["system", "user", "assistant", "tool"], str], ...]
+    messages: tuple[Message, ...]
     """(role, text), oldest first; the last one is what is to be answered."""
     say: str = ""
     """Spoken as it stands, without asking an LLM (a greeting)."""
@@ -152,6 +163,18 @@ class Sentence(Plan):
     """A piece of the answer that is spoken in one go. All of an attempt's sentences, joined, are the answer exactly."""
 
     text: str
+
+
+@frame
+class Pace(Fact):
+    """How fast a piece of text became sound."""
+
+    characters: int
+    """Of the piece."""
+    first_ms: float
+    """From its request to its first sound."""
+    sound_ms: float
+    """How long it is heard."""
 
 
 @frame

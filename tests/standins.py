@@ -12,6 +12,7 @@ from nodes.vocabulary import (
     EndOfTurn,
     Failure,
     Heard,
+    Pace,
     Played,
     Prompt,
     Sentence,
@@ -94,7 +95,7 @@ class LlmStream(Node):
 class SentenceSplit(Node):
     first: Literal["clause", "sentence"] = "clause"
 
-    def process(self, frame: Token | End) -> Iterator[Sentence | End]:
+    def process(self, frame: Token | Pace | End) -> Iterator[Sentence | End]:
         yield Sentence("")
 
 
@@ -104,7 +105,7 @@ class KokoroTts(Node):
     voice: str = "af_heart"
     speed: float = Field(1.0, gt=0, lt=4)
 
-    async def process(self, frame: Sentence | End) -> AsyncIterator[Speech | End]:
+    async def process(self, frame: Sentence | End) -> AsyncIterator[Speech | Pace | End]:
         yield End()
 
 

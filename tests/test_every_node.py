@@ -49,6 +49,7 @@ def context(say: Any = lambda _: None) -> Context:
         fed=frozenset(),
         shared={},
         say=say,
+        note=lambda _: None,
         stop=lambda _: None,
         warm=lambda: None,
     )

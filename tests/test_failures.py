@@ -187,7 +187,8 @@ def over_a_wire(
     fault: tuple[str, str, Handler] | None = None,
     during: Callable[[Session, Wire], None] = lambda _session, _wire: None,
 ) -> Run:
-    """Three questions, on virtual time."""
+    """Three questions, on virtual time; the services are asked for their answers alone, so that requests can be counted."""
+    settings = ("llm.warm=off", "tts.warm=off", *settings)
     path = caller(folder, "time", "date", "bye")
     apps = {
         "stt": scripted.stt(scripted.lines_of(load_conversation(path))),

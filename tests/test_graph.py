@@ -53,7 +53,7 @@ def test_the_graph_of_the_design_is_right() -> None:
     assert checked.warnings == ()
     assert {edge.label: edge.types for edge in checked.edges}["tts -> speaker"] == (Speech, End)
     assert [edge.label for edge in checked.edges if edge.hold] == ["tts -> speaker"]
-    assert [edge.label for edge in checked.edges if edge.feedback] == ["speaker -> dialogue"]
+    assert [edge.label for edge in checked.edges if edge.feedback] == ["speaker -> dialogue", "tts -> split"]
 
 
 def test_every_edge_knows_its_line() -> None:
@@ -262,7 +262,7 @@ def test_a_live_producer_drops_the_oldest_everything_else_waits_and_feedback_fai
     assert overflow == {
         "mic -> vad": "drop_oldest", "mic -> stt": "drop_oldest", "vad -> dialogue": "block", "vad -> stt": "block",
         "stt -> dialogue": "block", "dialogue -> llm": "block", "llm -> split": "block", "split -> tts": "block",
-        "tts -> speaker": "block", "speaker -> dialogue": "fail",
+        "tts -> speaker": "block", "speaker -> dialogue": "fail", "tts -> split": "fail",
     }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import traceback
@@ -33,7 +34,7 @@ class Server:
         self.app = web.Application()
         for path, handler in {
             "/slow": self.slow, "/echo": self.echo, "/v1/echo": self.echo, "/talk": self.talk, "/stop": self.stop,
-            "/vanish": self.vanish,
+            "/vanish": self.vanish, "/silent": self.silent,
         }.items():  # fmt: skip
             self.app.router.add_route("*", path, handler)
 
@@ -49,6 +50,11 @@ class Server:
                 self.cancelled.append(number)
                 raise
         return response
+
+    async def silent(self, _: web.Request) -> web.Response:
+        """Nothing comes."""
+        await asyncio.sleep(3600)
+        return web.Response()
 
     async def echo(self, request: web.Request) -> web.Response:
         self.asked.append(await request.text())
@@ -284,8 +290,9 @@ def test_the_first_request_pays_for_its_handshake_unless_the_service_is_warm() -
     assert on_the_wire(cold)[:4] == [
         (0.0, "connect_start"), (0.2, "connect_end"), (0.2, "request_sent"), (0.2, "response_start"),
     ]  # fmt: skip
-    assert on_the_wire(warm)[:5] == [
-        (0.0, "warm_start"), (0.2, "warm_end"), (0.2, "reused"), (0.2, "request_sent"), (0.2, "response_start"),
+    assert on_the_wire(warm)[:6] == [
+        (0.0, "warm_start"), (0.2, "warm_end"),
+        (0.2, "reused"), (0.2, "warm_start"), (0.2, "request_sent"), (0.2, "response_start"),
     ]  # fmt: skip
 
 
@@ -322,7 +329,38 @@ def test_what_a_cancelled_answer_costs_is_replaced_in_the_background() -> None:
         await asyncio.sleep(1)
         return world.log
 
-    assert on_the_wire(do)[-3:] == [(0.2, "closed"), (0.2, "warm_start"), (0.4, "warm_end")]
+    assert on_the_wire(do)[-3:] == [(0.2, "response_start"), (0.2, "closed"), (0.4, "warm_end")]
+
+
+@pytest.mark.parametrize(("withdrawn_after_s", "late_s"), [(0.25, 0), (0.15, 0.05)])
+def test_an_attempt_that_is_withdrawn_before_its_first_byte_costs_the_next_one_no_handshake_of_its_own(
+    withdrawn_after_s: float, late_s: float
+) -> None:
+    async def do(world: World) -> tuple[float, list[str]]:
+        await world.llm.warm()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(withdrawn_after_s), world.llm.post("/silent"):
+                pass
+        world.log.clear()
+        began = world.now_s()
+        await get_echo(world)
+        return world.now_s() - began, events(world.log)
+
+    took, log = on_the_wire(do)
+
+    assert took == pytest.approx(late_s)
+    assert [event for event in log if event.startswith("connect")] == ["connect_start", "connect_end"] * bool(late_s)
+    assert "reused" in log
+
+
+def test_a_spare_connection_that_cannot_be_made_leaves_the_request_to_say_so() -> None:
+    async def do(world: World) -> None:
+        world.wire.refusing.add("llm")
+        world.llm.rewarm()
+        await asyncio.sleep(HANDSHAKE_S / 2)
+        await get_echo(world)
+
+    assert "refuses the connection" in error_of(do)
 
 
 def test_two_requests_at_once_leave_a_spare_connection_too_and_not_more() -> None:

@@ -256,3 +256,51 @@ def test_a_handshake_is_told_as_connecting_and_a_name_gets_a_certificate_of_its_
         return (told["connect_end"] - told["connect_start"]) / 1e9
 
     assert 0.2 <= asyncio.run(main()) < 0.35
+
+
+def test_what_follows_a_withdrawn_attempt_pays_no_handshake_to_a_rented_gpu() -> None:
+    """The attempt is withdrawn before its first byte, which costs its connection; 400 ms later the next question is asked."""
+    conditions = PROFILES["runpod"]
+
+    async def silent(_: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    async def hello(_: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    async def main() -> tuple[list[str], float, float]:
+        app = web.Application()
+        app.router.add_get("/silent", silent)
+        app.router.add_get("/", hello)
+        runner = web.AppRunner(app, handler_cancellation=True)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        told: list[str] = []
+        network = Distant(conditions)
+        service = HttpService(
+            ServiceSpec("llm", "", "", "", {}, "test"), network.address(f"http://127.0.0.1:{runner.addresses[0][1]}"),
+            connector=network.connector(), now=time.perf_counter_ns, log=lambda _, event, _at: told.append(event),
+        )  # fmt: skip
+        began = time.perf_counter()
+        await service.warm()
+        handshake = time.perf_counter() - began
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.15), service.get("/silent"):
+                pass
+        await asyncio.sleep(0.4)
+        told.clear()
+        began = time.perf_counter()
+        async with service.get("/") as response:
+            assert await response.text() == "hello"
+        took = time.perf_counter() - began
+        await service.close()
+        await network.close()
+        await runner.cleanup()
+        return told, handshake, took
+
+    told, handshake, took = asyncio.run(main())
+
+    assert "connect_start" not in told
+    assert "reused" in told
+    assert took < conditions.rtt_ns / SECOND + 0.1 < handshake

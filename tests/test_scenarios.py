@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aiohttp import web
 
 from flowgraph.frame import Frame
 from flowgraph.graph import Graph
@@ -72,8 +73,9 @@ def converse(
     during: Callable[[Session], Any] | None = None,
     path: Path = DEMO,
     keep: bool = True,
+    model: web.Application | None = None,
 ) -> Run:
-    """`keep`: remember every frame."""
+    """`keep`: remember every frame. `model`: instead of the rules at their pace."""
     if isinstance(conversation, Path):
         path = conversation
         conversation = load_conversation(conversation)
@@ -81,7 +83,7 @@ def converse(
     given = [f"mic.device=caller:{path}", "speaker.device=null", *settings]
     apps = {
         "stt": scripted.stt(scripted.lines_of(conversation), delay_s=stt_s),
-        "llm": llm.app(first_token_ms=first_token_ms, token_ms=token_ms, now=lambda: NOW),
+        "llm": model or llm.app(first_token_ms=first_token_ms, token_ms=token_ms, now=lambda: NOW),
         "tts": voice.app,
     }
     session = Session(Graph.load(graph, settings=given, environ={}), services=services_of(apps))

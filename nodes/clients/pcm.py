@@ -77,6 +77,8 @@ class Trimmer:
         self._hold = round(rate_hz * HOLD_MS / 1000)
         self._held: Samples = np.zeros(0, np.float32)
         self._begun = False
+        self._rise = np.linspace(0, 1, self._fade, endpoint=False, dtype=np.float32)
+        """What is left of the fade-in."""
         self.cut = 0
         """Samples dropped at the beginning so far."""
 
@@ -95,12 +97,10 @@ class Trimmer:
                 return held[:0]
             loud = loud - begin
             self._begun = True
-            rise = min(self._fade, len(held))
-            held[:rise] *= np.linspace(0, 1, rise, endpoint=False, dtype=np.float32)
         quiet_from = int(loud[-1]) + 1 if len(loud) else 0
         certain = max(min(quiet_from, len(held) - self._fade), len(held) - self._hold, 0)
         self._held = held[certain:]
-        return held[:certain]
+        return self._faded_in(held[:certain])
 
     def end(self) -> Samples:
         """The rest: the last sound, a little silence, faded out."""
@@ -108,9 +108,17 @@ class Trimmer:
 
         if not self._begun:
             return self._held[:0]
+        self._held = self._faded_in(self._held)
         loud = np.flatnonzero(np.abs(self._held) > SILENT)
         rest = self._held[: (int(loud[-1]) + 1 if len(loud) else 0) + self._keep].copy()
         fall = min(self._fade, len(rest))
         rest[len(rest) - fall :] *= np.linspace(1, 0, fall, dtype=np.float32)
         self._held = self._held[:0]
         return rest
+
+    def _faded_in(self, samples: Samples) -> Samples:
+        """`samples`, changed in place as far as the fade-in reaches."""
+        count = min(len(self._rise), len(samples))
+        samples[:count] *= self._rise[:count]
+        self._rise = self._rise[count:]
+        return samples

@@ -27,8 +27,11 @@ class Part:
     Word times come with the chunk behind which they became known; over all chunks, joined, the words are the text.
     """
 
-    def __init__(self, text: str, *, number: int, rate_hz: int, keep_ms: float | None) -> None:
-        """`text`: the original. `number`: counts the parts of an attempt. `keep_ms`: silence that stays at the ends; None: all."""
+    def __init__(self, text: str, *, number: int, rate_hz: int, keep_ms: float | None, pause_ms: float = 0.0) -> None:
+        """`text`: the original. `number`: counts the parts of an attempt. `keep_ms`: silence that stays at the ends; None: all.
+
+        `pause_ms`: silence before it, by `begin`.
+        """
         import numpy as np
 
         self.received = 0
@@ -40,7 +43,8 @@ class Part:
         self._text = text
         self._untimed = text
         self._heard: list[Word] = []
-        self._timed_until = 0
+        self._pause = round(rate_hz * pause_ms / 1000)
+        self._timed_until = self._pause
         self._captioned = False
         self._samples: Samples = np.zeros(0, np.float32)
         self._sent = 0
@@ -50,13 +54,29 @@ class Part:
         """The rate of the sound, once it has begun."""
         return self._reader.rate_hz
 
+    @property
+    def sound_ms(self) -> float:
+        """So much has left, the pause aside."""
+        return (self._sent - self._pause) * 1000 / self.rate_hz
+
+    def begin(self) -> list[Speech]:
+        """The pause before it, which can be heard while the sound is still being made."""
+        import numpy as np
+
+        if not self._pause:
+            return []
+        samples = np.zeros(self._pause, np.float32)
+        samples.flags.writeable = False
+        self._sent = self._pause
+        return [Speech(samples, self.rate_hz, part=self._number)]
+
     def feed(self, portion: bytes, words: Iterable[Word] = ()) -> list[Speech]:
         """The chunks that these bytes complete. Raises ServiceError."""
         samples = self._reader.feed(portion)
         self._heard += words
         self.received += len(samples)
         self._add(self._trimmed(samples))
-        least = LEAST_MS if self._sent else FIRST_MS
+        least = LEAST_MS if self._sent > self._pause else FIRST_MS
         return list(self._chunks(self.rate_hz * least // 1000))
 
     def end(self) -> list[Speech]:
@@ -105,4 +125,4 @@ class Part:
         return spans
 
     def _sample(self, seconds: float, cut: int) -> int:
-        return max(round(seconds * self.rate_hz) - cut, 0)
+        return self._pause + max(round(seconds * self.rate_hz) - cut, 0)

@@ -5,6 +5,10 @@
 `POST /v1/chat/completions` streams (`stream: true`) word pieces at a set pace, so that what depends on a model's speed
 can be tried without one, or answers in one JSON object after the same time. `GET /v1/models` names the one model.
 A client that goes away stops its answer.
+
+It has one slot, as `llama-server --parallel 1` has: prompts are read one after the other, at `--prompt-token-ms` for each token that
+doesn't stand at the beginning of the last prompt already. What it had read of a prompt whose client went away stays read.
+`usage.prompt_tokens_details.cached_tokens` says how much was. `max_tokens: 0` reads the prompt and answers nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +16,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import re
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +35,8 @@ MODEL = "flowgraph-rules"
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 FIRST_TOKEN_MS = 60.0
 TOKEN_MS = 15.0
+PROMPT_BATCH = 32
+"""Tokens of a prompt that are read at once: it is given up only between batches."""
 
 
 @dataclass(slots=True)
@@ -39,6 +47,30 @@ class Work:
     """Answers in the making."""
     tokens: int = 0
     """Tokens made since the start."""
+    cached: deque[int] = field(default_factory=lambda: deque(maxlen=100))
+    """Of each of the last prompts, in order, the tokens that were read already."""
+
+
+class Slot:
+    """What has been read: a prompt that begins the same goes on from there."""
+
+    def __init__(self, token_ms: float) -> None:
+        self._token_ms = token_ms
+        self._read: list[str] = []
+        self._free = asyncio.Lock()
+
+    async def read(self, prompt: list[str]) -> int:
+        """Read a prompt; returns how many of its tokens were there already."""
+        async with self._free:
+            pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self._read, prompt, strict=False))
+            cached = done = sum(1 for _ in pairs)
+            while done < len(prompt):
+                end = min(done + PROMPT_BATCH, len(prompt))
+                if self._token_ms:
+                    await asyncio.sleep((end - done) * self._token_ms / 1000)
+                self._read[done:] = prompt[done:end]
+                done = end
+            return cached
 
 
 WORK = web.AppKey("work", Work)
@@ -52,7 +84,7 @@ class BadRequest(ValueError):
         self.param = param
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Completion:
     """A checked request, and the answer to it."""
 
@@ -61,7 +93,10 @@ class Completion:
     include_usage: bool
     pieces: list[str]
     finish_reason: str
-    prompt_tokens: int
+    prompt: list[str] = field(repr=False)
+    """Its tokens."""
+    cached_tokens: int = 0
+    """Of the prompt, those that were read already."""
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
 
     @classmethod
@@ -86,17 +121,20 @@ class Completion:
         pieces = split(_until_stop(answer(messages, now), body.get("stop")))
         limit = min(_limit(body, "max_tokens"), _limit(body, "max_completion_tokens"))
         reason = "length" if len(pieces) > limit else "stop"
-        prompt_tokens = sum(len(split(text)) + 4 for _, text in messages)
-        return cls(model, stream, bool(usage.get("include_usage")), pieces[: int(min(limit, len(pieces)))], reason,
-                   prompt_tokens)  # fmt: skip
+        prompt = [
+            token for role, text in messages for token in ("<|im_start|>", role, "\n", *split(text), "<|im_end|>")
+        ]
+        return cls(
+            model, stream, bool(usage.get("include_usage")), pieces[: int(min(limit, len(pieces)))], reason, prompt
+        )
 
     @property
-    def usage(self) -> dict[str, int]:
-        made = len(self.pieces)
-        return {"prompt_tokens": self.prompt_tokens, "completion_tokens": made,
-                "total_tokens": self.prompt_tokens + made}  # fmt: skip
+    def usage(self) -> dict[str, Any]:
+        read, made = len(self.prompt), len(self.pieces)
+        return {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made,
+                "prompt_tokens_details": {"cached_tokens": self.cached_tokens}}  # fmt: skip
 
-    def chunk(self, created: int, choices: list[dict[str, Any]], usage: dict[str, int] | None) -> bytes:
+    def chunk(self, created: int, choices: list[dict[str, Any]], usage: dict[str, Any] | None) -> bytes:
         made = {
             "id": self.id, "object": "chat.completion.chunk", "created": created, "model": self.model,
             "system_fingerprint": MODEL, "choices": choices,
@@ -143,8 +181,8 @@ def _limit(body: dict[str, Any], name: str) -> float:
     limit = body.get(name)
     if limit is None:
         return float("inf")
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        raise BadRequest(f"{name} is {limit!r}, not a whole number above 0", name)
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+        raise BadRequest(f"{name} is {limit!r}, not a whole number from 0 on", name)
     return limit
 
 
@@ -166,15 +204,17 @@ def app(
     *,
     first_token_ms: float = FIRST_TOKEN_MS,
     token_ms: float = TOKEN_MS,
+    prompt_token_ms: float = 0.0,
     key: str = "",
     now: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone(),
 ) -> web.Application:
     """The server.
 
-    `first_token_ms`: from the request to the first token; `token_ms`: between two tokens; `key`: the API key to ask for
-    ("" = none); `now`: the wall clock that answers tell.
+    `first_token_ms`: from the end of the prompt to the first token; `token_ms`: between two tokens; `prompt_token_ms`: for each
+    token of a prompt that isn't read yet; `key`: the API key to ask for ("" = none); `now`: the wall clock that answers tell.
     """
     work = Work()
+    slot = Slot(prompt_token_ms)
 
     async def health(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "engine": "rules", "model": MODEL, "generating": work.generating})
@@ -200,6 +240,8 @@ def app(
         created = int(time.timestamp())
         work.generating += 1
         try:
+            completion.cached_tokens = await slot.read(completion.prompt)
+            work.cached.append(completion.cached_tokens)
             if not completion.stream:
                 async for _ in paced(completion.pieces):
                     work.tokens += 1
@@ -251,11 +293,19 @@ def _milliseconds(text: str) -> float:
 
 
 def _from_arguments(options: argparse.Namespace) -> web.Application:
-    return app(first_token_ms=options.first_token_ms, token_ms=options.token_ms, key=options.key)
+    return app(
+        first_token_ms=options.first_token_ms,
+        token_ms=options.token_ms,
+        prompt_token_ms=options.prompt_token_ms,
+        key=options.key,
+    )
 
 
 if __name__ == "__main__":
     parser = arguments("nodes.servers.llm", "A small rule-based responder that streams like a language model.", 8766)
     parser.add_argument("--first-token-ms", type=_milliseconds, default=FIRST_TOKEN_MS, help="until the first token")
     parser.add_argument("--token-ms", type=_milliseconds, default=TOKEN_MS, help="between two tokens")
+    parser.add_argument(
+        "--prompt-token-ms", type=_milliseconds, default=0.0, help="for each token of a prompt that isn't read yet"
+    )
     serve(parser, _from_arguments)

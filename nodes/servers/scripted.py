@@ -177,11 +177,16 @@ class Voice:
     speed: float = 5.0
     """Times real time."""
     burst_ms: int = 200
+    whole: bool = False
+    """As Kokoro's servers: a request's sound leaves when all of it is made, and one is made after the other."""
     stall_after: int = -1
     """The request of this index sends half of its sound and then nothing more."""
+    padding_ms: int = 0
+    """Silence before and behind what is said."""
     words: bool = False
     """Offer Kokoro-FastAPI's captioned speech, which tells word times."""
     spoken: list[Spoken] = dataclasses.field(default_factory=list)
+    _free: asyncio.Lock = dataclasses.field(default_factory=asyncio.Lock, repr=False)
 
     @property
     def app(self) -> web.Application:
@@ -239,17 +244,22 @@ class Voice:
     async def _asked(self, request: web.Request) -> tuple[Spoken, list[bytes]]:
         spoken = self.plan((await request.json())["input"])
         self.spoken.append(spoken)
-        sound = tone(spoken.length)
+        silence = bytes(2 * RATE_HZ * self.padding_ms // 1000)
+        sound = silence + tone(spoken.length) + silence
         size = RATE_HZ * self.burst_ms // 1000 * 2
         return spoken, [sound[i : i + size] for i in range(0, len(sound), size)]
 
     async def _paced(self, spoken: Spoken, pieces: list[bytes]) -> Any:
         index = next(i for i, one in enumerate(self.spoken) if one is spoken)
-        await asyncio.sleep(self.first_byte_s)
+        if self.whole:
+            async with self._free:
+                await asyncio.sleep(self.first_byte_s + spoken.length / RATE_HZ / self.speed)
+        else:
+            await asyncio.sleep(self.first_byte_s)
         for number, piece in enumerate(pieces):
             if index == self.stall_after and number >= len(pieces) / 2:
                 await asyncio.sleep(1e6)
-            if number:
+            if number and not self.whole:
                 await asyncio.sleep(self.burst_ms / 1000 / self.speed)
             yield piece
             spoken.sent += len(piece) // 2

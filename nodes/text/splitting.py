@@ -1,14 +1,17 @@
 """Cut a streamed answer into pieces to speak, as early as each end is certain.
 
 1. Nothing is lost or doubled: the pieces, joined, are the text.
-2. How the text was cut into tokens makes no difference. Positions are decided strictly from left to right, each by what stands
+2. How the text was cut into tokens makes no difference, as long as time isn't short. Positions are decided strictly from left to right, each by what stands
    before it and a bounded look ahead; a decision waits until that look is possible and is never taken back.
 3. The first piece is a clause: it ends at `, ; : — –` or after so many words, whichever comes first, but not on a word that
    leans on the next one ("in the | morning"). The others are sentences.
-   A comma needs no look ahead unless a digit or an open quote stands before it ("1,000"), a full stop always does ("3.14").
+   It is heard sooner for every look ahead that it does without: its marks need none unless a digit, an open quote or an address
+   stands before them ("1,000", "10:30"); only a full stop always does ("3.14", "Node.js").
 4. Nothing is cut inside inline code, a link or an address, and a fenced block of code is one piece: whoever cleans a piece for
    reading aloud must see them whole. A piece with no word in it isn't cut off: it goes with the next.
-5. A piece has at most `max_chars` characters, cut at a clause or a space where it must be. Fenced code and single addresses may
+5. Where time is short (`pacing`), a sentence is cut behind a clause, or between two words that don't lean on each other, so that what
+   there is of it can be spoken.
+6. A piece has at most `max_chars` characters, cut at a clause or a space where it must be. Fenced code and single addresses may
    be longer, since nobody speaks them.
 """
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from typing import Literal
+from typing import Literal, Protocol
 
 from nodes.text.abbreviations import GOES_ON, STARTERS, what_follows
 
@@ -32,6 +35,8 @@ CLOSERS = frozenset("\"'”’»)]}」』）】》〉*_~")
 QUOTES = frozenset("\"'”’»)]}」』）】》〉")
 OPENERS = frozenset('"“«„*_')
 """What makes a comma wait for one more character: its closing partner belongs to the clause."""
+SCHEMES = frozenset(["http", "https", "ftp", "file", "mailto", "tel"])
+"""What a colon makes an address of."""
 NEWLINES = frozenset("\n\u2028\u2029")
 LONGEST_LIST_NUMBER = 3
 LEANING = frozenset(
@@ -127,10 +132,24 @@ def _joins(char: str) -> bool:
     return unicodedata.category(char).startswith("M") or char == "\u200d"
 
 
+class Timed(Protocol):
+    """Says how long pieces may be for their sound to be there in time (`pacing.Pacing`)."""
+
+    def left(self, characters: int) -> None:
+        """A piece of so many characters has been cut off."""
+
+    def most(self) -> int | None:
+        """So many characters may the next one have; None: it may be a whole sentence."""
+        ...
+
+
 class Splitter:
     """Takes text in any portions, gives pieces whose end is certain."""
 
-    def __init__(self, *, first: First = "clause", first_words: int = 8, max_chars: int = 220) -> None:
+    def __init__(
+        self, *, first: First = "clause", first_words: int = 8, max_chars: int = 220, pacing: Timed | None = None
+    ) -> None:
+        self._pacing = pacing
         self._clause_first = first == "clause"
         self._first_words = first_words
         self._max_chars = max_chars
@@ -161,6 +180,7 @@ class Splitter:
     def _begin_piece(self) -> None:
         self._at = 0
         self._words = 0
+        self._clauses = self._breaths = 0
         self._in_word = False
         self._word_start = 0
         self._line_start = 0 if self._at_line_start else -1
@@ -185,6 +205,8 @@ class Splitter:
         piece, self._text = self._text[:cut], self._text[cut:]
         if self._words:
             self._first = False
+        if self._pacing is not None:
+            self._pacing.left(len(piece))
         self._at_line_start = piece[-1] in NEWLINES
         self._begin_piece()
         return piece
@@ -305,10 +327,20 @@ class Splitter:
         return at + 1 if self._words or self._has_code else 0
 
     def _space(self, at: int) -> int:
-        """Where the first clause ends if it is long enough at the space at `at`."""
-        if not self._first or self._words < self._first_words or self._ticks or self._link:
+        """Where the piece ends if it is long enough at the space at `at`: the first clause, or what has no time to grow."""
+        word = self._text[self._word_start : at]
+        if self._ticks or self._link or not self._words or not word:
             return 0
-        return 0 if self._text[self._word_start : at].lower() in LEANING else at + 1
+        if self._first:
+            return at + 1 if self._words >= self._first_words and word.lower() not in LEANING else 0
+        if word[-1] in CLAUSE_MARKS:
+            self._clauses = at + 1
+        elif word.lower() not in LEANING and not word[-1].isdigit() and word[-1] not in STOPS:
+            self._breaths = at + 1
+        most = self._pacing.most() if self._pacing is not None else None
+        if most is None or at < most:
+            return 0
+        return next((cut for cut in (self._clauses, self._breaths) if cut > most // 2), 0)
 
     def _clause(self, at: int, char: str) -> int:
         """Where the first clause ends if the mark at `at` ends it."""
@@ -319,7 +351,8 @@ class Splitter:
             return 0
         if char in "—–":
             return 0 if before.isdigit() and self._peek(at + 1).isdigit() else at + 1
-        if char == "," and not (before.isdigit() or self._in_address() or OPENERS.intersection(self._text[:at])):
+        scheme = char == ":" and self._word()[:-1].lower() in SCHEMES
+        if not (scheme or before.isdigit() or before.isspace() or self._is_open(at)):
             return at + 1
         end = at + 1
         while (after := self._peek(end)) and after in CLOSERS:
@@ -328,9 +361,16 @@ class Splitter:
             return end
         return end + 1 if after.isspace() else 0
 
+    def _is_open(self, at: int) -> bool:
+        """Does what stands before `at` go on behind a mark there: an address, or what a quote or an emphasis has opened?"""
+        return self._in_address() or not OPENERS.isdisjoint(self._text[:at])
+
     def _stop(self, at: int) -> int:
         """Where the sentence ends if the stops at `at` end it. Steps behind the stops and what closes with them."""
         text = self._text
+        if self._first and text[at] in "!?" and not self._is_open(at):
+            self._at = at + 1
+            return at + 1
         end = at + 1
         while (after := self._peek(end)) and after in STOPS:
             end += 1
@@ -402,7 +442,7 @@ class Splitter:
     def _forced_cut(self) -> int:
         """Where to cut a piece that is full: behind the last clause of its second half, else the last space, else anywhere."""
         window = self._text[: self._max_chars]
-        spaces = [i for i, char in enumerate(window) if char.isspace() and window[:i].strip()]
+        spaces = [i for i, char in enumerate(window) if char.isspace() and any(map(str.isalnum, window[:i]))]
         for i in reversed(spaces):
             if i >= len(window) // 2 and window[i - 1] in CLAUSE_MARKS:
                 return i + 1

@@ -410,6 +410,12 @@ MUTANTS = (
         GRAPHS,
     ),
     Mutant(
+        7, "an End may go round in a circle", CHECKS,
+        "if kind.is_plan and nx.has_path(passed_on",
+        "if not kind.is_plan and nx.has_path(passed_on",
+        GRAPHS,
+    ),
+    Mutant(
         7, "a feedback edge blocks", WIRING,
         'return "fail" if feedback else',
         'return "block" if feedback else',

@@ -15,10 +15,11 @@ from aiohttp import web
 from flowgraph.errors import NodeFailed
 from flowgraph.frame import Frame
 from flowgraph.node import Node
-from flowgraph.testing import graph_of, run_graph
+from flowgraph.session import Session
+from flowgraph.testing import graph_of, run_graph, run_virtual, services_of
 from flowgraph.units import MS
-from nodes.kokoro_tts import KokoroTts
-from nodes.vocabulary import End, Sentence, Speech, SpeechStarted
+from nodes.kokoro_tts import REHEARSED, KokoroTts
+from nodes.vocabulary import End, Pace, Sentence, Speech, SpeechStarted
 from tests.nodes.passing import through
 
 RATE_HZ = 24_000
@@ -77,7 +78,7 @@ class Tts:
 
 def speak(tts: Tts, *frames: Frame | float, **options: Any) -> list[tuple[float, Frame]]:
     """(seconds since the first frame went in, frame)."""
-    node = KokoroTts(**{"trim": "off", **options})
+    node = KokoroTts(**{"trim": "off", "warm": "off", **options})
     arrived = through(node, frames or [Sentence("Hello there.")], services={"tts": tts.app})
     return [(round(at - STARTS_AT, 3), frame) for at, frame in arrived]
 
@@ -172,6 +173,107 @@ def test_silence_at_the_ends_of_a_sentence_is_cut() -> None:
 
     assert parts(speak(Tts(*script), trim=15 * MS)) == [(0, "Hello there.", 330)]
     assert parts(speak(Tts(*script))) == [(0, "Hello there.", 880)]
+
+
+def test_a_reader_pauses_between_what_is_spoken() -> None:
+    arrived = speak(
+        Tts(sound(300)), Sentence("One."), Sentence(" 😀 "), Sentence("Two,"), Sentence(" three "), Sentence("four."), End(), trim=15 * MS,
+    )  # fmt: skip
+
+    assert parts(arrived) == [
+        (0, "One.", 300),
+        (1, " 😀 ", 0),
+        (2, "Two,", 270 + 300),
+        (3, " three ", 90 + 300),
+        (4, "four.", 300),
+    ]
+    pauses = {chunk.part: chunk for chunk in chunks(arrived) if not (chunk.text or chunk.last or chunk.samples.any())}
+    assert {number: len(chunk.samples) / 24 for number, chunk in pauses.items()} == {2: 270, 3: 90}
+
+
+def test_a_pause_leaves_before_its_sound_is_there() -> None:
+    arrived = speak(Tts(0.5, sound(300)), Sentence("One."), 1.0, Sentence("Two."), trim=15 * MS)
+
+    assert [at for at, frame in arrived if isinstance(frame, Speech) and frame.part == 1][:2] == [1.0, 1.5]
+
+
+# -- warm, and how fast ------------------------------------------------------------------------------------------------
+
+
+def paces(arrived: list[tuple[float, Frame]]) -> list[tuple[int, float, float]]:
+    return [(f.characters, round(f.first_ms), round(f.sound_ms)) for _, f in arrived if isinstance(f, Pace)]
+
+
+def test_it_says_how_fast_the_voice_is() -> None:
+    arrived = speak(Tts(0.2, sound(500), 0.3, sound(500)), Sentence(" *One*. "), 2.0, Sentence("Two words."))
+
+    assert paces(arrived) == [(4, 200, 1000), (10, 200, 1000)]
+
+
+def test_what_waited_for_the_one_before_is_not_called_slow() -> None:
+    """The server makes one after the other."""
+    free = asyncio.Lock()
+
+    async def one_by_one(_: web.Request) -> web.Response:
+        async with free:
+            await asyncio.sleep(0.4)
+        return web.Response(body=sound(500), content_type="audio/pcm")
+
+    tts = Tts()
+    tts.app = web.Application()
+    tts.app.router.add_post("/v1/audio/speech", one_by_one)
+
+    assert paces(speak(tts, Sentence("One."), Sentence("Two."))) == [(4, 400, 500)] * 2
+
+
+def test_the_voice_is_loaded_and_rehearsed_before_it_is_needed() -> None:
+    tts = Tts(0.3, lambda text: sound(50 * len(text)))
+
+    arrived = speak(tts, 5.0, Sentence("One."), warm="auto")
+
+    assert [asked["input"] for asked in tts.asked] == [*REHEARSED, "One."]
+    assert all({**asked, "input": ""} == {**tts.asked[0], "input": ""} for asked in tts.asked)
+    assert paces(arrived) == [(len(REHEARSED[1]), 300, 50 * len(REHEARSED[1])), (4, 300, 200)], "the first was cold"
+    assert parts(arrived) == [(0, "One.", 200)]
+
+
+class Later(Node):
+    async def run(self) -> AsyncIterator[Sentence]:
+        await asyncio.sleep(5)
+        yield Sentence("One.")
+
+
+class Hearer(Node):
+    def process(self, frame: Speech) -> None:
+        pass
+
+
+def test_where_nobody_wants_to_know_how_fast_it_is_the_voice_is_only_loaded() -> None:
+    tts = Tts()
+    graph = graph_of({"later": Later, "tts": KokoroTts, "hearer": Hearer}, ("later", "tts"), ("tts", "hearer"))
+
+    async def main() -> None:
+        async with Session(graph, services=services_of({"tts": tts.app})) as session:
+            await session.finished()
+
+    run_virtual(main())
+
+    assert [asked["input"] for asked in tts.asked] == [REHEARSED[0], "One."]
+
+
+def test_a_sentence_does_not_wait_for_the_rehearsal() -> None:
+    tts = Tts(0.3, sound(500))
+
+    arrived = speak(tts, 0.2, Sentence("One."), warm="auto")
+
+    assert tts.broken_at == [pytest.approx(STARTS_AT + 0.2, abs=0.01)]
+    assert next(at for at, frame in arrived if isinstance(frame, Speech)) == 0.5
+
+
+def test_a_rehearsal_that_fails_is_left_to_the_first_sentence_to_tell() -> None:
+    with pytest.raises(NodeFailed, match=r"processing Sentence.*500"):
+        speak(Tts(b"", status=500), 5.0, Sentence("One."), warm="on")
+    assert speak(Tts(b"", status=500), 5.0, warm="on") == []
 
 
 def captions(text: str) -> bytes:

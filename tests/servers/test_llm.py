@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -75,6 +76,58 @@ def test_usage_is_a_chunk_of_its_own_behind_all_others() -> None:
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
 
 
+def test_what_a_prompt_shares_with_the_last_one_is_not_read_again() -> None:
+    told = {"role": "system", "content": "Be brief, and kind."}
+    asks = [{"role": "user", "content": text} for text in ("what is two plus two", "what is two plus three")]
+
+    async def main() -> list[tuple[int, int, int]]:
+        loop = asyncio.get_running_loop()
+        services = services_of({"llm": llm.app(first_token_ms=0, token_ms=0, prompt_token_ms=10, now=lambda: NOW)})
+        await services.start()
+        found = []
+        for messages in ([told, asks[0]], [told, asks[1]], [told, asks[1]], [asks[0]]):
+            began = loop.time()
+            body = {"model": "demo", "messages": messages, "max_tokens": 0}
+            async with services.http("llm").post(PATH, json=body) as response:
+                usage = (await response.json())["usage"]
+            took = round((loop.time() - began) * 100)
+            found.append((usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"], took))
+        await services.close()
+        return found
+
+    first, second, third, other = run_virtual(main())
+
+    assert first == (first[0], 0, first[0])
+    assert second == (first[0], first[0] - 2, 2), "its last word and the mark behind it"
+    assert third == (first[0], first[0], 0)
+    assert other[1] == 1
+
+
+def test_a_prompt_that_was_given_up_is_read_as_far_as_it_was() -> None:
+    async def main() -> int:
+        services = services_of({"llm": llm.app(first_token_ms=0, prompt_token_ms=10, now=lambda: NOW)})
+        await services.start()
+        body = question("word " * 100, max_tokens=0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.5), services.http("llm").post(PATH, json=body):
+                pass
+        async with services.http("llm").post(PATH, json=body) as response:
+            usage = (await response.json())["usage"]
+        await services.close()
+        cached: int = usage["prompt_tokens_details"]["cached_tokens"]
+        return cached
+
+    assert run_virtual(main()) == llm.PROMPT_BATCH
+
+
+def test_no_token_is_an_answer_too() -> None:
+    answer = asked(question("what time is it", max_tokens=0))
+
+    assert answer["choices"][0]["message"]["content"] == ""
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert answer["usage"]["completion_tokens"] == 0
+
+
 def test_without_stream_it_is_one_object() -> None:
     answer = asked(question("what time is it"))
 
@@ -119,7 +172,7 @@ def test_content_may_come_in_parts() -> None:
         ({"model": "demo", "messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
         (question("hi", stream="yes"), "stream"),
         (question("hi", n=2), "n"),
-        (question("hi", max_tokens=0), "max_tokens"),
+        (question("hi", max_tokens=-1), "max_tokens"),
         (question("hi", stop=5), "stop"),
         (question("hi", stream_options={"include_usage": True}), "stream_options"),
     ],

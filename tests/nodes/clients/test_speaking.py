@@ -15,8 +15,8 @@ def pcm(*pieces: tuple[float, int]) -> bytes:
     return b"".join(np.full(ms * RATE_HZ // 1000, level * 32768, "<i2").tobytes() for level, ms in pieces)
 
 
-def part(text: str = "Hello. ", keep_ms: float | None = None) -> Part:
-    return Part(text, number=3, rate_hz=RATE_HZ, keep_ms=keep_ms)
+def part(text: str = "Hello. ", keep_ms: float | None = None, pause_ms: float = 0) -> Part:
+    return Part(text, number=3, rate_hz=RATE_HZ, keep_ms=keep_ms, pause_ms=pause_ms)
 
 
 def lengths_ms(chunks: list[Speech]) -> list[float]:
@@ -73,6 +73,29 @@ def test_silence_at_both_ends_is_cut() -> None:
     chunks = [*one.feed(pcm((0, 100), (0.5, 200), (0, 400))), *one.end()]
 
     assert sum(lengths_ms(chunks)) == 230
+
+
+def test_a_pause_belongs_to_the_part_and_not_to_its_text() -> None:
+    one = part(pause_ms=100)
+    [pause] = one.begin()
+    chunks = [*one.feed(pcm((0.5, 15))), *one.end()]
+
+    assert (len(pause.samples), pause.part, pause.text, pause.last) == (100 * 24, 3, "", False)
+    assert not pause.samples.any()
+    assert [chunk.text for chunk in chunks] == ["Hello. ", ""]
+    assert lengths_ms(chunks) == [15, 0], "the first still leaves with 10 ms"
+    assert one.sound_ms == 15
+    assert part().begin() == []
+
+
+def test_word_times_count_from_the_pause() -> None:
+    one = part("Hello world. ", keep_ms=15, pause_ms=100)
+    words = [("Hello", 0.1, 0.25), ("world", 0.3, 0.4)]
+    chunks = [*one.begin(), *one.feed(pcm((0, 100), (0.5, 300), (0, 100)), words), *one.end()]
+
+    assert [word for chunk in chunks for word in chunk.words] == [
+        ("Hello ", 115 * 24, 265 * 24), ("world. ", 315 * 24, 415 * 24),
+    ]  # fmt: skip
 
 
 def test_word_times_are_those_of_the_cut_sound_and_joined_they_are_the_text() -> None:

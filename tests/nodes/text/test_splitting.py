@@ -19,16 +19,33 @@ WORDS = [
 texts = st.one_of(
     st.text(ALPHABET, max_size=300), st.lists(st.sampled_from(WORDS), max_size=80).map("".join), st.text(max_size=80)
 )
+
+
+class Steady:
+    """Always as short of time."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.lengths: list[int] = []
+
+    def left(self, characters: int) -> None:
+        self.lengths.append(characters)
+
+    def most(self) -> int | None:
+        return self._most
+
+
 options = st.fixed_dictionaries(
     {
         "first": st.sampled_from(["clause", "sentence"]),
         "first_words": st.integers(1, 9),
         "max_chars": st.sampled_from([20, 60, 220]),
+        "pacing": st.sampled_from([None, Steady(16), Steady(50)]),
     }
 )
 
 
-def split(*tokens: str, first: str = "sentence", **options: int) -> list[str]:
+def split(*tokens: str, first: str = "sentence", **options: Any) -> list[str]:
     splitter = Splitter(first=first, **options)  # type: ignore[arg-type]
     pieces = [piece for token in tokens for piece in splitter.feed(token)]
     return pieces + splitter.end()
@@ -56,6 +73,7 @@ def test_no_piece_is_empty_or_too_long(text: str, options: dict[str, Any]) -> No
 
 
 @given(texts, options)
+@example("::: 00000000000000000", {"first": "clause", "first_words": 1, "max_chars": 20})
 def test_only_the_last_piece_may_have_no_word_in_it(text: str, options: dict[str, Any]) -> None:
     pieces = split(text, **options)
     wordless = [
@@ -133,13 +151,19 @@ def test_a_block_of_code_without_an_end_is_one_piece() -> None:
         ("Yes. And then, later, no.", ["Yes. ", "And then, later, no."]),
         ("That costs 1,000 euros, I think.", ["That costs 1,000 euros,", " I think."]),
         ("In 1999, it rained.", ["In 1999, ", "it rained."]),
-        ("Here is what I found: three things.", ["Here is what I found: ", "three things."]),
-        ("It is 10:30 now; hurry.", ["It is 10:30 now; ", "hurry."]),
+        ("Here is what I found: three things.", ["Here is what I found:", " three things."]),
+        ("It is 10:30 now; hurry.", ["It is 10:30 now;", " hurry."]),
         ("Well — I think so.", ["Well —", " I think so."]),
         ("Well – I think 10–20 is fine.", ["Well –", " I think 10–20 is fine."]),
         ("From 10–20, it works.", ["From 10–20, ", "it works."]),
         ('"Sure," she said. "Go."', ['"Sure," ', "she said. ", '"Go."']),
         ("Hmm... let me see. Yes.", ["Hmm... ", "let me see. ", "Yes."]),
+        ("Look at https://a.b/c?d=e, it is there.", ["Look at https://a.b/c?d=e, ", "it is there."]),
+        ("Hello! What can I do? Tell me.", ["Hello!", " What can I do? ", "Tell me."]),
+        ("Really? Yes.", ["Really?", " Yes."]),
+        ("*Really?* Yes.", ["*Really?* ", "Yes."]),
+        ("Sure :) go on.", ["Sure :) ", "go on."]),
+        ("Here:\n1. First thing\n2. Second", ["Here:", "\n1. First thing\n", "2. Second"]),
         ("好的，我来帮你。", ["好的，", "我来帮你。"]),
         ("one two three four five six seven eight nine ten.", ["one two three four five six seven eight ", "nine ten."]),
         ("It is eight minutes past eight in the morning.", ["It is eight minutes past eight in the morning."]),
@@ -153,9 +177,16 @@ def test_the_first_piece_is_a_clause(text: str, pieces: list[str]) -> None:
     assert split(text, first="clause") == pieces
 
 
-def test_a_clause_is_known_at_its_comma() -> None:
+@pytest.mark.parametrize("mark", [",", ";", ":", "!", "?", " —"])
+def test_a_clause_is_known_at_its_mark(mark: str) -> None:
     splitter = Splitter()
-    assert splitter.feed("Sure,") == ["Sure,"]
+    assert splitter.feed(f"Sure{mark}") == [f"Sure{mark}"]
+
+
+def test_a_clause_without_a_mark_is_known_at_the_space_behind_its_last_word() -> None:
+    splitter = Splitter()
+    assert splitter.feed("one two three four five six seven eight") == [], "it may be eighty"
+    assert splitter.feed(" nine") == ["one two three four five six seven eight "]
 
 
 def test_a_sentence_is_known_one_character_behind_its_stop() -> None:
@@ -177,6 +208,30 @@ def test_a_long_sentence_is_cut_at_a_clause_or_a_space() -> None:
     pieces = split(text, max_chars=220)
     assert pieces[0].endswith("and then, ")
     assert all(len(piece) <= 220 for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("most", "pieces"),
+    [
+        (24, ["Well,", " I would go along the river, ", "since the old road ", "in the north is closed ", "for two days. ", "Good?"]),
+        (60, ["Well,", " I would go along the river, since the old road in the north ", "is closed for two days. ", "Good?"]),
+        (200, ["Well,", " I would go along the river, since the old road in the north is closed for two days. ", "Good?"]),
+    ],
+)  # fmt: skip
+def test_where_time_is_short_a_sentence_is_cut_where_it_may_be(most: int, pieces: list[str]) -> None:
+    text = "Well, I would go along the river, since the old road in the north is closed for two days. Good?"
+    steady = Steady(most)
+
+    assert split(text, first="clause", pacing=steady) == pieces
+    assert steady.lengths == [len(piece) for piece in pieces]
+
+
+def test_where_time_is_short_code_and_links_stay_whole() -> None:
+    text = "See [the docs of it](https://a.b/c) and `run this now please` there."
+
+    assert split(text, pacing=Steady(16)) == [
+        "See [the docs of it](https://a.b/c) ", "and `run this now please` ", "there.",
+    ]  # fmt: skip
 
 
 def test_a_word_without_an_end_is_cut_between_characters_not_inside_them() -> None:
