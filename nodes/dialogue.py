@@ -35,7 +35,7 @@ from nodes.turns.history import History
 from nodes.turns.overlap import UNFINISHED, Listening, Overlap, backchannels
 from nodes.turns.pauses import Pauses
 from nodes.turns.said import COVERS_NS, Said, same
-from nodes.vocabulary import EndOfTurn, Failure, Heard, Prompt, SpeechStarted, ToolResult, Transcript, Voice
+from nodes.vocabulary import EndOfTurn, Failure, Heard, Prefix, Prompt, SpeechStarted, ToolResult, Transcript, Voice
 
 DEFAULT_SYSTEM = (
     "You are a voice assistant. You are heard, not read: answer in one to three short spoken sentences, "
@@ -221,7 +221,8 @@ class Dialogue(Node):
         self._idle_since = 0
         self._interruptible = self.barge_in != "off"
 
-    async def run(self) -> AsyncIterator[Prompt]:
+    async def run(self) -> AsyncIterator[Prefix | Prompt]:
+        yield Prefix(self._history.prefix)
         # Only now, all nodes being open, is it known which devices are in the room.
         room: Room = self.ctx.shared("room", lambda: Room(self.ctx.clock))
         if self.barge_in == "auto" and room.echoes:
@@ -237,7 +238,7 @@ class Dialogue(Node):
 
     def process(
         self, frame: SpeechStarted | Voice | Transcript | EndOfTurn | Heard | ToolResult | Failure
-    ) -> Iterator[Prompt]:
+    ) -> Iterator[Prefix | Prompt]:
         match frame:
             case Voice(speaking=True):
                 self._on_speech(frame)
@@ -245,6 +246,7 @@ class Dialogue(Node):
                 yield from self._on_silence(frame)
             case SpeechStarted():
                 self._on_onset(frame)
+                yield Prefix(self._history.prefix)  # time to read it ahead, while the user speaks
             case Transcript():
                 yield from self._on_transcript(frame)
             case EndOfTurn():

@@ -14,6 +14,7 @@ from nodes.vocabulary import (
     Heard,
     Pace,
     Played,
+    Prefix,
     Prompt,
     Sentence,
     Sound,
@@ -79,7 +80,7 @@ class Dialogue(Node):
 
     def process(
         self, frame: SpeechStarted | Voice | Transcript | EndOfTurn | Heard | ToolResult | Failure
-    ) -> Iterator[Prompt]:
+    ) -> Iterator[Prefix | Prompt]:
         yield Prompt(())
 
 
@@ -88,7 +89,7 @@ class LlmStream(Node):
     service: ServiceName = "llm"
     model: str
 
-    async def process(self, frame: Prompt) -> AsyncIterator[Token | End]:
+    async def process(self, frame: Prefix | Prompt) -> AsyncIterator[Token | End]:
         yield Token("")
 
 
