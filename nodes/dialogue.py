@@ -482,6 +482,9 @@ class Dialogue(Node):
             if self._suspended:
                 self._suspended = False
                 self._overlap = Overlap(self._onset_at)
+            elif self._interruptible and self._onset_at > attempt.ended_at:
+                # Speech too short to withdraw it: its words may still come, and want the turn.
+                self._refused = Overlap(self._onset_at, ended=True)
         self._history.heard(heard)
         if heard.final:
             yield from self._on_answered(attempt, heard)
