@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import shlex
 import sys
@@ -72,6 +73,7 @@ def compare_graphs(wishes: Wishes) -> int:
         from flowgraph import page
 
         page.require(wishes.html)
+    gc.enable()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowgraph-"))) if wishes.html else None
         results, code = _run(graphs, wishes.runs, conditions, folder)
