@@ -267,6 +267,7 @@ def _load_onnx() -> Prepare:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3  # errors only: it warns of our one-thread pool on some machines
+    options.add_session_config_entry("session.disable_prepacking", "1")  # a second copy of the weights, and no faster
 
     def load(*names: str) -> ort.InferenceSession:
         return ort.InferenceSession(str(_model_file(*names)), options, providers=["CPUExecutionProvider"])
