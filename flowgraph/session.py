@@ -402,14 +402,15 @@ class Session:
         return any(issubclass(Heard, kind) for spec in self.graph.nodes.values() for kind in ports(spec.cls).outputs)
 
     async def _probe_lag(self) -> None:
-        last = self.clock.now()
+        """On whole beats of the clock, as virtual devices are: waking costs the loop more than what it wakes for."""
+        now = self.clock.now()
         rounds = 0
         while True:
-            await asyncio.sleep(LAG_NS / SECOND)
+            due = (now // LAG_NS + 1) * LAG_NS
+            await asyncio.sleep((due - now) / SECOND)
             now = self.clock.now()
-            if now - last > 2 * LAG_NS:
-                self.trace.tap((now, NOTE, -1, f"the loop came {(now - last - LAG_NS) / MS:.0f} ms late"))
-            last = now
+            if now - due > LAG_NS:
+                self.trace.tap((now, NOTE, -1, f"the loop came {(now - due) / MS:.0f} ms late"))
             rounds += 1
             if rounds % 50 == 0:
                 self.trace.collect()

@@ -20,7 +20,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 from flowgraph.errors import FlowError
 from flowgraph.frame import Frame
@@ -38,6 +38,10 @@ KEPT_BULK_NS = 30 * SECOND
 KEPT_ATTEMPTS = 60
 
 StepKind = Literal["speech end", "capture", "waiting", "working", "network", "holding", "playout"]
+
+
+Times: TypeAlias = tuple[tuple[int, int], ...]
+"""(edge index, when): a dict for each of the thousands of sounds that are kept would take twice the memory of all else."""
 
 
 class Incomplete(FlowError):
@@ -72,9 +76,9 @@ class Record:
     made_at: int
     frame: Frame | None = None
     """The frame itself, unless it is bulk."""
-    puts: dict[int, int] = dataclasses.field(default_factory=dict)
-    """Edge index → when."""
-    takes: dict[int, int] = dataclasses.field(default_factory=dict)
+    puts: Times = ()
+    """Into which edges, and when."""
+    takes: Times = ()
     written: bool = False
     """It has lines of its own in the file."""
 
@@ -122,7 +126,7 @@ class Trace:
         self._now = now
         self._started = now()
         self._started_unix_ns = time.time_ns()
-        self._bulk: deque[tuple[int, int]] = deque()
+        self._bulk: deque[int] = deque()
         self._attempts: deque[int] = deque()
         self._by_attempt: dict[int, list[int]] = {}
         self._seconds: Counter[tuple[int, int, int]] = Counter()
@@ -181,7 +185,7 @@ class Trace:
                 if self._file is not None:
                     self._write_frame(frame_id, record)
             else:
-                self._bulk.append((at, frame_id))
+                self._bulk.append(frame_id)
         elif kind in (PUT, TAKE, HELD, FULL, STALE, DROP):
             edge, frame_id = event[2], event[3]
             found = self.records.get(frame_id)
@@ -189,9 +193,9 @@ class Trace:
             self.dropped += kind == DROP
             if found is not None:
                 if kind == PUT:
-                    found.puts[edge] = at
+                    found.puts += ((edge, at),)
                 elif kind == TAKE:
-                    found.takes[edge] = at
+                    found.takes += ((edge, at),)
             if self._file is not None:
                 if found is not None and found.written:
                     self._write({"event": KINDS[kind], "at": at, "edge": self.labels[edge], "frame": frame_id})
@@ -226,8 +230,8 @@ class Trace:
 
     def _forget(self) -> None:
         horizon = self._now() - KEPT_BULK_NS
-        while self._bulk and self._bulk[0][0] < horizon:
-            self.records.pop(self._bulk.popleft()[1], None)
+        while self._bulk and self.records[self._bulk[0]].made_at < horizon:
+            del self.records[self._bulk.popleft()]
         while len(self._attempts) > KEPT_ATTEMPTS:
             for frame_id in self._by_attempt.pop(self._attempts.popleft()):
                 self.records.pop(frame_id, None)
@@ -254,8 +258,7 @@ class Trace:
     def _walk(self, frame_id: int, by: str, audible_at: int, since: int) -> Iterator[Step]:
         """The critical path, backwards. What happened before `since` may be in it, where it is the cause of what came after."""
         record = self._record(frame_id)
-        edge = self._edge_into(by, frame_id, record)
-        taken = record.takes[edge]
+        edge, taken = self._taken(by, frame_id, record)
         yield Step("playout", by, taken, audible_at)
         for _ in range(1000):
             label = self.labels[edge]
@@ -276,8 +279,7 @@ class Trace:
                         return
                     frame_id = record.cause
                     record = self._record(frame_id)
-            edge = self._edge_into(producer, frame_id, record)
-            taken = record.takes[edge]
+            edge, taken = self._taken(producer, frame_id, record)
             yield from self._working(producer, taken, made)
         raise Incomplete("the path of this turn has no beginning")
 
@@ -320,14 +322,16 @@ class Trace:
         return record
 
     def _put(self, record: Record, frame_id: int, edge: int) -> int:
-        if edge not in record.puts:
-            raise Incomplete(f"the trace has no put of frame {frame_id} ({record.type}) on {self.labels[edge]}")
-        return record.puts[edge]
+        for index, at in record.puts:
+            if index == edge:
+                return at
+        raise Incomplete(f"the trace has no put of frame {frame_id} ({record.type}) on {self.labels[edge]}")
 
-    def _edge_into(self, node: str, frame_id: int, record: Record) -> int:
-        for edge in record.takes:
+    def _taken(self, node: str, frame_id: int, record: Record) -> tuple[int, int]:
+        """The edge by which a node got a frame, and when."""
+        for edge, at in record.takes:
             if self.edges[edge].target == node:
-                return edge
+                return edge, at
         raise Incomplete(f"the trace has no take of frame {frame_id} ({record.type}) by '{node}'")
 
     # -- the file ------------------------------------------------------------------------------------------------------
@@ -383,8 +387,8 @@ class Trace:
         if record.frame is not None:
             line["fields"] = dict(record.frame.fields())
         if record.puts:
-            line["puts"] = {self.labels[edge]: at for edge, at in record.puts.items()}
-            line["takes"] = {self.labels[edge]: at for edge, at in record.takes.items()}
+            line["puts"] = {self.labels[edge]: at for edge, at in record.puts}
+            line["takes"] = {self.labels[edge]: at for edge, at in record.takes}
         self._write(line)
 
     def _cite(self, frame_id: int) -> None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 from flowgraph import MS, SECOND, Field, Node
 from flowgraph.errors import DeviceError
 from nodes.sound.addresses import DeviceName, parse_address
-from nodes.sound.caller import Caller
 from nodes.sound.resampling import Resampler
 from nodes.sound.room import Line, Room
 from nodes.vocabulary import Audio, Utterance
@@ -78,6 +77,8 @@ class Mic(Node):
             await self._room.leave(self._line)
 
     async def run(self) -> AsyncIterator[Audio | Utterance]:
+        from nodes.sound.caller import Caller
+
         assert self._line is not None
         await self._room.start(self._line)
         size = self._line.rate_hz * self.block_ms // 1000

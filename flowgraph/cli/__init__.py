@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -252,6 +254,10 @@ def about(
 
 def main() -> None:
     """The console script. A reader that has gone away (`flow nodes | head`) is no error."""
+    # What a command imports stays: looking for garbage in it, again and again and once more at the end, would take a fifth of
+    # `flow check`. What runs sessions enables it again.
+    gc.disable()
+    atexit.register(gc.freeze)
     try:
         app()
     except BrokenPipeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import shlex
 import sys
@@ -85,6 +86,7 @@ def compare_graphs(wishes: Wishes) -> int:
         page.require(wishes.picture, option="--picture")
     if wishes.record:
         _take_the_stage(graphs)
+    gc.enable()
     with contextlib.ExitStack() as stack:
         kept = wishes.html or wishes.record
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowgraph-"))) if kept else None

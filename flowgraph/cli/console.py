@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
+import typer
 
 from flowgraph.errors import FlowError, GraphError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PIPE_COLUMNS = 100
 """Tables in a pipe or a file are this wide, unless COLUMNS says otherwise."""
@@ -22,7 +25,15 @@ def stderr() -> Console:
     return _console(stderr=True)
 
 
+def coloured(text: str, colour: str) -> str:
+    """Text for `typer.echo`, which leaves colours out where no terminal shows them: a line alone isn't worth rich's import."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") in ("dumb", "unknown")
+    return text if plain else typer.style(text, fg=colour)
+
+
 def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
     console = Console(stderr=stderr, highlight=False, soft_wrap=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_COLUMNS
@@ -31,6 +42,8 @@ def _console(*, stderr: bool) -> Console:
 
 def tell_error(error: Exception) -> int:
     """Say on stderr what happened and what to do. Returns the exit code."""
+    from rich.text import Text
+
     console = stderr()
     if isinstance(error, GraphError):
         for problem in error.problems:

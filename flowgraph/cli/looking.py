@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.text import Text
+import typer
 
-from flowgraph.cli.console import stderr, stdout, tell_error
+from flowgraph.cli.console import coloured, stdout, tell_error
 from flowgraph.errors import FlowError, GraphError
 
 FORMS = ("terminal", "mermaid", "dot")
@@ -30,9 +30,9 @@ def check_graphs(names: Sequence[str], settings: Sequence[str]) -> int:
             code = tell_error(error)
             continue
         for warning in graph.warnings:
-            stderr().print(Text(warning), soft_wrap=True)
+            typer.echo(warning, err=True)
         counts = f"{len(graph.nodes)} nodes, {len(graph.edges)} edges"
-        stdout().print(Text.assemble((f"{graph.path}: ", ""), ("fine", "green"), f" ({counts})"), soft_wrap=True)
+        typer.echo(f"{graph.path}: {coloured('fine', 'green')} ({counts})")
     return code
 
 
@@ -60,6 +60,7 @@ def list_devices() -> None:
     # By name: the engine doesn't import nodes, and only this command needs to know of sound.
     devices = import_module("nodes.sound.hardware").list_devices()
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("device", style="cyan", overflow="fold")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import signal
 import sys
 import time
@@ -59,6 +60,7 @@ def run_graph(wishes: Wishes) -> int:
 
         telemetry = Telemetry(graph.name)
     run = Run(graph, wishes, _display(wishes), telemetry)
+    gc.enable()
     try:
         with asyncio.Runner() as runner:
             return runner.run(run.whole())

@@ -39,9 +39,7 @@ class Deepgram:
 
     def encode(self, samples: Samples) -> bytes:
         """s16le; what is louder than full scale is clipped."""
-        import numpy as np
-
-        return (np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
+        return (samples.clip(-1.0, 1.0) * 32767).astype("<i2").tobytes()
 
     def parse(self, message: str) -> Result | None:
         """`Results`; `Metadata`, `SpeechStarted` and `UtteranceEnd` are of no interest."""

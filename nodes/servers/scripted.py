@@ -48,9 +48,9 @@ def lines_of(conversation: Conversation) -> list[Line]:
 def _voiced(samples: npt.NDArray[np.float32], rate_hz: int) -> list[bool]:
     """Which windows of 10 ms are above the threshold."""
     size = rate_hz * WINDOW_MS // 1000
-    floor = 10 ** (VOICED_DBFS / 10)
+    least = 10 ** (VOICED_DBFS / 10) * size
     windows = samples[: len(samples) // size * size].reshape(-1, size)
-    return [bool(power > floor) for power in (windows**2).mean(axis=1)] if len(windows) else []
+    return [energy > least for energy in (windows * windows).sum(axis=1).tolist()]
 
 
 class _Listener:

@@ -128,7 +128,7 @@ class Caller:
             over_at=self._time(begin + len(samples)),
         )
         if self._said:
-            self._said[-1].samples = samples[:0]  # it has been played: an hour's calls are not kept
+            self._said[-1].samples = samples[:0].copy()  # it has been played; a view would keep it all
         self._said.append(said)
         if following.expects == "answer":
             self._question = said

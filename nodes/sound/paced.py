@@ -2,6 +2,7 @@
 
 1. Block n is due at `start + (n + 1) · block`: an absolute schedule, so that nothing drifts, on real time and on virtual time.
 2. A late timer makes up for the blocks that it missed, each with its own time.
+3. A stream begins on the clock's next whole block, so that a session's streams are due together: waking costs more than a block.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SECOND = 1_000_000_000
 BLOCK_MS = 10
+BLOCK_NS = BLOCK_MS * 1_000_000
 SILENT_SPEAKER_HZ = 24_000
 """Kokoro's own rate: nothing has to be converted for a speaker that nobody hears."""
 TOLERANCE_NS = 1000
@@ -76,7 +78,7 @@ class PacedStream:
         self._now = now
         self._block = block
         self._loop = asyncio.get_running_loop()
-        self._start = now()
+        self._start = -(-now() // BLOCK_NS) * BLOCK_NS
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
         self._plan()

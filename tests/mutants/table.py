@@ -461,8 +461,8 @@ MUTANTS = (
     ),
     Mutant(
         13, "a missing put is guessed", TRACE,
-        "        if edge not in record.puts:\n            raise Incomplete(",
-        "        if edge not in record.puts:\n            return record.made_at\n            raise Incomplete(",
+        '        raise Incomplete(f"the trace has no put of frame',
+        '        return record.made_at\n        raise Incomplete(f"the trace has no put of frame',
         TRACES,
     ),
     Mutant(

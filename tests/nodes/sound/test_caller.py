@@ -217,3 +217,15 @@ def test_the_bundled_user_holds_the_whole_conversation() -> None:
     assert speech_ns == [
         pytest.approx((one.speech_end - one.speech_start) * SECOND / RATE_HZ, abs=1) for one in recorded
     ]
+
+
+def test_what_has_been_said_is_not_kept(tmp_path: Path) -> None:
+    path = conversation(tmp_path, *["pause: 200ms, expects: nothing"] * 3)
+    clock = Clock()
+    caller = Caller(load_conversation(path), Room(clock))
+    while not caller.ended:
+        caller.read(BLOCK, clock.time)
+        clock.time += 10 * MS
+
+    kept = [said.samples if said.samples.base is None else said.samples.base for said in caller._said]
+    assert [len(samples) for samples in kept] == [0, 0, RATE_HZ]
