@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from nodes.sound.wav import WavSource
+from tests.sound_card import NoSoundCard, SoundCard
 
 RATE_HZ = 16_000
 DEMO = Path(__file__).parents[1] / "graphs/conversations/demo"
@@ -52,3 +58,59 @@ def through(sound: Samples, room: Samples) -> Samples:
 def dbfs(samples: Samples) -> float:
     """The level of a sound: 0 is a mean square of 1."""
     return float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-20))
+
+
+# -- in front of the sound card -----------------------------------------------------------------------------------------
+
+CARD_HZ = 48_000
+MIXED_DB = 3.0
+"""The card plays one channel on two, and mixes two to one, so that it is louder by this."""
+START_S = 10.0
+CHAIN = """
+context.properties = {{ log.level = 1 }}
+context.spa-libs = {{ audio.convert.* = audioconvert/libspa-audioconvert  support.* = support/libspa-support }}
+context.modules = [
+  {{ name = libpipewire-module-rt  flags = [ ifexists nofail ] }}
+  {{ name = libpipewire-module-protocol-native }}
+  {{ name = libpipewire-module-client-node }}
+  {{ name = libpipewire-module-adapter }}
+  {{ name = libpipewire-module-filter-chain  args = {{
+      filter.graph = {{ nodes = [ {{ type = builtin  name = room  label = convolver
+                                    config = {{ filename = "{response}"  gain = {gain} }} }} ] }}
+      audio.rate = {rate_hz}  audio.channels = 2  audio.position = [ FL FR ]
+      capture.props  = {{ node.name = "echo.heard"  node.target = "speaker"  stream.capture.sink = true }}
+      playback.props = {{ node.name = "echo.made"  node.target = "room" }}
+  }} }}
+]
+"""
+
+
+@contextmanager
+def open_speakers(card: SoundCard, *, loss_db: float = 20.0, delay_ms: float = 10.0) -> Iterator[None]:
+    """What the card's speaker plays is heard by its microphone, through a room. Raises NoSoundCard."""
+    path = card.folder / "response.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, CARD_HZ, 0, "NONE", ""))
+        whole = response(loss_db=0, delay_ms=delay_ms, rate_hz=CARD_HZ)
+        file.writeframes(np.rint(whole * 32767).astype("<i2").tobytes())
+    chain = card.folder / "echo.conf"
+    chain.write_text(CHAIN.format(response=path, gain=10 ** (-(loss_db + MIXED_DB) / 20), rate_hz=CARD_HZ))
+    with (card.folder / "echo.log").open("w") as log:
+        echo = subprocess.Popen(["pipewire", "-c", str(chain)], env=card.environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + START_S
+        while not {"echo.heard", "echo.made"} <= set(linked(card)):
+            if time.monotonic() > deadline or echo.poll() is not None:
+                raise NoSoundCard(f"no echo: {(card.folder / 'echo.log').read_text()[-500:]}")
+            time.sleep(0.02)
+        yield
+    finally:
+        echo.terminate()
+        echo.wait(timeout=5)
+
+
+def linked(card: SoundCard) -> Iterator[str]:
+    """The names of what is connected with something."""
+    for line in card.run(["pw-link", "--links"]).stdout.splitlines():
+        if not line.startswith(" "):
+            yield line.partition(":")[0]
