@@ -104,6 +104,7 @@ class Aec(Node):
             return False
         ahead = known - frame.end_at - (now - since)  # when it came
         self._lead = min(self._lead, max(ahead, -LAG_NS))
+        self._reference.seek()
         self._canceller.expect(max(self._lead, 0) // MS)
         return True
 
@@ -119,6 +120,7 @@ class Aec(Node):
             self._rest: Samples = np.zeros(filling, np.float32)
             self._skip = filling + self._delay
             self._lost = frame.lost
+            self._reference.seek()
         self._expected_at = frame.end_at
         near = np.concatenate((self._rest, frame.samples))
         at = frame.at - len(self._rest) * SECOND // frame.rate_hz
