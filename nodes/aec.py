@@ -50,7 +50,9 @@ class Aec(Node):
         False,
         description="Also make steady noise 12 dB quieter. It delays the sound by 6 ms more, and most recognisers do better without.",
     )
-    gain_control: bool = Field(False, description="Also bring speech to an even level: for a microphone that is far away.")
+    gain_control: bool = Field(
+        False, description="Also bring speech to an even level: for a microphone that is far away."
+    )
 
     async def open(self) -> None:
         def canceller() -> Canceller:

@@ -32,7 +32,12 @@ def recorded(*names: str) -> Samples:
 
 
 def response(
-    *, loss_db: float = 20.0, delay_ms: float = 0.0, reverberation_ms: float = 250.0, rate_hz: int = RATE_HZ, seed: int = 7
+    *,
+    loss_db: float = 20.0,
+    delay_ms: float = 0.0,
+    reverberation_ms: float = 250.0,
+    rate_hz: int = RATE_HZ,
+    seed: int = 7,
 ) -> Samples:
     """An impulse response: the direct sound after `delay_ms`, then noise that decays by 60 dB in `reverberation_ms`.
 

@@ -25,6 +25,11 @@ EARLY_MS = -5.0
 REACH_MS = 400.0
 """AEC3 finds an echo that is so late, with some to spare."""
 TOO_LOUD_DB = 3.0
+FREE = "You may interrupt the assistant (barge_in: headphones), and need no echo canceller."
+ECHOES = (
+    "To interrupt it you need the `aec` node and barge_in: on, which is the graph `speakerphone`; without, the assistant "
+    "would interrupt itself."
+)
 
 
 @app.command()
@@ -50,9 +55,9 @@ def check_audio(microphone: str, speaker: str, *, as_json: bool) -> None:
     from flowgraph.errors import DeviceError
 
     # By name: the engine doesn't import nodes, and only this command needs to know of sound.
-    sweeps = import_module("nodes.sound.sweep")
+    checkup = import_module("nodes.sound.checkup")
     try:
-        measured = _measured(sweeps, microphone, speaker, stderr())
+        measured = _measured(checkup, microphone, speaker, stderr())
     except ValueError as error:
         raise DeviceError(str(error)) from None
     if measured.noise_dbfs <= -120 and measured.echo is None:
@@ -67,7 +72,7 @@ def check_audio(microphone: str, speaker: str, *, as_json: bool) -> None:
         _tell(measured, stdout())
 
 
-def _measured(sweeps: Any, microphone: str, speaker: str, console: Console) -> Any:
+def _measured(checkup: Any, microphone: str, speaker: str, console: Console) -> Any:
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (TextColumn("listening"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
@@ -79,7 +84,7 @@ def _measured(sweeps: Any, microphone: str, speaker: str, console: Console) -> A
                 console.print("You hear four sweeps: leave volume and headphones as you use them.", style="dim")
             bar.update(task, completed=share)
 
-        return asyncio.run(sweeps.measure(microphone, speaker, progress))
+        return asyncio.run(checkup.measure(microphone, speaker, progress))
 
 
 def _as_json(measured: Any) -> dict[str, Any]:
@@ -118,7 +123,9 @@ def _tell(measured: Any, console: Console) -> None:
     table.add_row("speaker", f"{measured.speaker}, {measured.output_latency_ms:.1f} ms ahead of the sound")
     table.add_row("noise", f"{measured.noise_dbfs:.0f} dBFS")
     if echo is not None:
-        table.add_row("round trip", f"{measured.round_trip_ms:.1f} ms; by what the devices state, {measured.stated_ms:.1f} ms")
+        table.add_row(
+            "round trip", f"{measured.round_trip_ms:.1f} ms; by what the devices state, {measured.stated_ms:.1f} ms"
+        )
         loud = f"{abs(echo.return_loss_db):.1f} dB {'quieter' if echo.return_loss_db >= 0 else 'louder'} than what is played"
         table.add_row("echo", f"{loud} (echo return loss {echo.return_loss_db:.1f} dB)")
         table.add_row("room", Text.assemble(picture(echo.response_db), (f"  {5 * len(echo.response_db)} ms", "dim")))
@@ -126,7 +133,11 @@ def _tell(measured: Any, console: Console) -> None:
     console.print()
     for sentence in _notes(measured):
         console.print(Text(sentence), soft_wrap=True)
-    command = "flow run speakerphone" if measured.barge_in == "on" else "flow run optimized --set dialogue.barge_in=headphones"
+    command = (
+        "flow run speakerphone"
+        if measured.barge_in == "on"
+        else "flow run optimized --set dialogue.barge_in=headphones"
+    )
     console.print(Text.assemble(("  = ", "cyan"), command), soft_wrap=True)
 
 
@@ -140,28 +151,28 @@ def _notes(measured: Any) -> list[str]:
     """What it means, in plain words."""
     echo = measured.echo
     if echo is None:
-        return [
-            "The microphone doesn't hear the speaker: these are headphones, or the speaker's volume is at nothing. "
-            "You may interrupt the assistant (barge_in: headphones), and need no echo canceller.",
-        ]
+        quiet = "The microphone doesn't hear the speaker: these are headphones, or the speaker's volume is at nothing."
+        return [f"{quiet} {FREE}"]
     if measured.barge_in == "headphones":
         return [
-            f"The microphone hears the speaker so faintly ({measured.echo_dbfs:.0f} dBFS) that it is as with headphones: you may "
-            "interrupt the assistant (barge_in: headphones), and need no echo canceller.",
+            f"The microphone hears the speaker so faintly ({measured.echo_dbfs:.0f} dBFS) that it is as with headphones. {FREE}"
         ]
     notes = [
-        f"These are open speakers: the microphone hears the assistant, at about {measured.echo_dbfs:.0f} dBFS. To interrupt it you "
-        "need the `aec` node and barge_in: on, which is the graph `speakerphone`; without, the assistant would interrupt itself.",
+        f"These are open speakers: the microphone hears the assistant, at about {measured.echo_dbfs:.0f} dBFS. {ECHOES}"
     ]
     if measured.clipped or echo.return_loss_db < TOO_LOUD_DB:
-        notes.append("It hears it very loud: turn the speaker down or the microphone's gain, or little of you will be left.")
+        notes.append(
+            "It hears it very loud: turn the speaker down or the microphone's gain, or little of you will be left."
+        )
     if echo.late_ms < EARLY_MS:
         notes.append(
             f"The sound comes {-echo.late_ms:.1f} ms sooner than the devices state: `aec` makes up for that, reported latencies are "
             "too long by it."
         )
     elif echo.late_ms > REACH_MS:
-        notes.append(f"The sound comes {echo.late_ms:.0f} ms later than the devices state: too late for `aec`. Bluetooth? Use a cable.")
+        notes.append(
+            f"The sound comes {echo.late_ms:.0f} ms later than the devices state: too late for `aec`. Bluetooth? Use a cable."
+        )
     elif echo.late_ms > NEAR_MS:
         notes.append(
             f"The sound comes {echo.late_ms:.1f} ms later than the devices state ({echo.late_ms * METRES_A_MS:.1f} m of air, or a "

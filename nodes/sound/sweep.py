@@ -1,4 +1,4 @@
-"""How the microphone hears the speaker: plays sweeps, listens, and says how late and how loud they come back.
+"""How late and how loud sweeps come back: what a microphone captured, and when a speaker is stated to have played them.
 
 1. A matched filter finds each sweep, also far below the noise of the room. The first arrival counts, not the loudest reflection;
    its place is interpolated between samples. Most of the sweeps have to agree, or nothing was heard.
@@ -10,23 +10,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import statistics
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
-
-from flowgraph.clock import clock_of
-from flowgraph.errors import DeviceError
-from nodes.sound.addresses import Direction, parse_address
-from nodes.sound.hardware import no_hardware
-from nodes.sound.room import Room
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-    from nodes.sound.room import Line
 
     Samples = npt.NDArray[np.float32]
 
@@ -36,10 +27,6 @@ LOW_HZ, HIGH_HZ = 200.0, 6_000.0
 SWEEP_S = 0.4
 EDGE_S = 0.02
 PEAK = 0.25
-SWEEPS = 4
-QUIET_S = 0.7
-"""Before the first sweep: the noise of the room is measured, and devices settle."""
-PERIOD_S = 1.2
 BEFORE_S, BEHIND_S = 0.2, 0.6
 """An echo is looked for so long before, and behind, the time at which its sweep is stated to be heard."""
 ECHO_S = 0.3
@@ -52,11 +39,6 @@ FIRST_S = 0.03
 AGREED_MS = 1.0
 RESPONSE_MS = 5
 RESPONSE_S = 0.15
-SPEECH_DBFS = -20.0
-"""About what an answer has while it is spoken."""
-FAINT_DBFS = -65.0
-"""Nobody's voice activity detection looks at what is quieter."""
-STALLED_S = 3.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,46 +55,6 @@ class Echo:
     """Level of the room's response against its loudest, in steps of 5 ms from the first arrival on."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Measurement:
-    """A microphone and a speaker, as measured."""
-
-    microphone: str
-    speaker: str
-    one_device: bool
-    input_latency_ms: float
-    """From capture to us, as the device states it."""
-    output_latency_ms: float
-    """From us to the ear, as the device states it."""
-    noise_dbfs: float
-    """Of the room, before the first sweep."""
-    clipped: bool
-    """The microphone was at full scale."""
-    echo: Echo | None
-    """None = the microphone doesn't hear the speaker."""
-
-    @property
-    def stated_ms(self) -> float:
-        """The round trip by what the devices state."""
-        return self.input_latency_ms + self.output_latency_ms
-
-    @property
-    def round_trip_ms(self) -> float | None:
-        """From a sample that we give to the same sample given to us."""
-        return self.stated_ms + self.echo.late_ms if self.echo else None
-
-    @property
-    def echo_dbfs(self) -> float | None:
-        """How loud an answer comes back, about."""
-        return SPEECH_DBFS - self.echo.return_loss_db if self.echo else None
-
-    @property
-    def barge_in(self) -> Literal["headphones", "on"]:
-        """The setting of `dialogue`; `on` goes with an `aec` node."""
-        faint = self.echo_dbfs is None or self.echo_dbfs < max(self.noise_dbfs, FAINT_DBFS)
-        return "headphones" if faint else "on"
-
-
 def sweep(rate_hz: int) -> Samples:
     """From `LOW_HZ` to `HIGH_HZ`, with soft edges."""
     import numpy as np
@@ -121,120 +63,8 @@ def sweep(rate_hz: int) -> Samples:
     times = np.arange(count) / rate_hz
     phase = 2 * np.pi * (LOW_HZ * times + (HIGH_HZ - LOW_HZ) / (2 * SWEEP_S) * times**2)
     edge = np.minimum(1.0, np.minimum(np.arange(count), np.arange(count)[::-1]) / (EDGE_S * rate_hz))
-    return (PEAK * np.sin(phase) * np.sin(np.pi / 2 * edge) ** 2).astype(np.float32)
-
-
-async def measure(
-    microphone: str = "default", speaker: str = "default", progress: Callable[[float], object] = lambda _: None
-) -> Measurement:
-    """Takes about six seconds, and is heard. `progress` is told the share that is done. Raises DeviceError, ValueError."""
-    addresses = {"input": parse_address(microphone, "input"), "output": parse_address(speaker, "output")}
-    directions: tuple[Direction, Direction] = ("input", "output")
-    for direction in directions:
-        if addresses[direction].kind not in ("default", "name"):
-            raise DeviceError(f"{addresses[direction]} is no hardware: there is nothing to measure")
-        if addresses[direction].kind == "default" and (lack := no_hardware(direction)):
-            hint = "plug one in; `flow devices` shows what is there (Debian: PortAudio is libportaudio2)"
-            raise DeviceError(f"there is {lack}", hint=hint)
-    clock = clock_of(asyncio.get_running_loop())
-    room = Room(clock)
-    failed: asyncio.Future[DeviceError] = asyncio.get_running_loop().create_future()
-
-    def fail(error: DeviceError) -> None:
-        failed.get_loop().call_soon_threadsafe(lambda: failed.done() or failed.set_result(error))
-
-    lines: list[Line] = []
-    try:
-        lines.append(room.microphone(addresses["input"], say=lambda _: None, failed=fail))
-        lines.append(room.speaker(addresses["output"], say=lambda _: None, failed=fail))
-        ear, mouth = _Ear(lines[0].rate_hz, clock.now), _Mouth(lines[1].rate_hz, clock.now)
-        lines[0].heard, lines[1].fill = ear.heard, mouth.fill
-        for line in lines:
-            await room.start(line)
-        deadline = clock.now() + round((mouth.seconds + STALLED_S) * SECOND)
-        while not mouth.over and clock.now() < deadline and not failed.done():
-            await asyncio.wait([failed], timeout=0.05)
-            progress(mouth.share)
-    finally:
-        for line in lines:
-            await room.leave(line)
-    if failed.done():
-        raise failed.result()
-    if not mouth.over or not ear.blocks:
-        silent = "speaker takes" if not mouth.over else "microphone gives"
-        raise DeviceError(f"the {silent} no sound", hint="is another program using it? `flow devices` shows the others")
-    progress(1.0)
-    names = [line.hardware.name if line.hardware else "" for line in lines]
-    capture = ear.capture()
-    noise_dbfs = capture.level_dbfs(mouth.heard_at[0] - SECOND // 2, mouth.heard_at[0] - SECOND // 10)
-    return Measurement(
-        *names,
-        one_device=lines[0].stream is lines[1].stream,
-        input_latency_ms=statistics.median(ear.latencies) / MS,
-        output_latency_ms=statistics.median(mouth.latencies) / MS,
-        noise_dbfs=noise_dbfs,
-        clipped=capture.peak > 0.99,
-        echo=None if capture.peak == 0 else find_echo(capture, mouth.heard_at),
-    )
-
-
-class _Mouth:
-    """Plays the sweeps, in the device's callback."""
-
-    def __init__(self, rate_hz: int, now: Callable[[], int]) -> None:
-        import numpy as np
-
-        self.heard_at: list[int] = []
-        """When each sweep's first sample is heard, as the device states it."""
-        self.latencies: list[int] = []
-        self._rate_hz = rate_hz
-        self._now = now
-        one = sweep(rate_hz)
-        period = round(PERIOD_S * rate_hz)
-        quiet = round(QUIET_S * rate_hz)
-        self._begins = [quiet + n * period for n in range(SWEEPS)]
-        self._script: Samples = np.zeros(quiet + SWEEPS * period, np.float32)
-        for begin in self._begins:
-            self._script[begin : begin + len(one)] = one
-        self._position = 0
-
-    @property
-    def seconds(self) -> float:
-        return len(self._script) / self._rate_hz
-
-    @property
-    def share(self) -> float:
-        return min(self._position / len(self._script), 1.0)
-
-    @property
-    def over(self) -> bool:
-        return self._position >= len(self._script)
-
-    def fill(self, out: Samples, at: int, _: int) -> None:
-        self.latencies.append(at - self._now())
-        begin, end = self._position, self._position + len(out)
-        piece = self._script[begin:end]
-        out[: len(piece)] = piece
-        out[len(piece) :] = 0.0
-        self.heard_at += [at + (one - begin) * SECOND // self._rate_hz for one in self._begins if begin <= one < end]
-        self._position = end
-
-
-class _Ear:
-    """Keeps what is captured, in the device's callback."""
-
-    def __init__(self, rate_hz: int, now: Callable[[], int]) -> None:
-        self.rate_hz = rate_hz
-        self.blocks: list[tuple[int, Samples]] = []
-        self.latencies: list[int] = []
-        self._now = now
-
-    def heard(self, samples: Samples, at: int) -> None:
-        self.latencies.append(self._now() - at - len(samples) * SECOND // self.rate_hz)
-        self.blocks.append((at, samples.copy()))
-
-    def capture(self) -> Capture:
-        return Capture(self.blocks, self.rate_hz)
+    sound: Samples = (PEAK * np.sin(phase) * np.sin(np.pi / 2 * edge) ** 2).astype(np.float32)
+    return sound
 
 
 class Capture:
@@ -347,14 +177,18 @@ def _envelope(spectrum: npt.NDArray[np.complex128], size: int) -> npt.NDArray[np
     whole = np.zeros(size, np.complex128)
     whole[: len(spectrum)] = spectrum
     whole[1 : (size + 1) // 2] *= 2
-    return np.abs(np.fft.ifft(whole))
+    magnitude: npt.NDArray[np.float64] = np.abs(np.fft.ifft(whole))
+    return magnitude
 
 
 def _first_arrival(envelope: npt.NDArray[np.float64], loudest: int, reach: int) -> float:
     """The place of the first peak that is nearly as loud as the loudest, between samples."""
     place = loudest
     for index in range(max(loudest - reach, 1), loudest):
-        if envelope[index - 1] <= envelope[index] > envelope[index + 1] and envelope[index] >= FIRST * envelope[loudest]:
+        if (
+            envelope[index - 1] <= envelope[index] > envelope[index + 1]
+            and envelope[index] >= FIRST * envelope[loudest]
+        ):
             place = index
             break
     if not 0 < place < len(envelope) - 1:

@@ -243,7 +243,9 @@ def test_without_a_reference_the_sound_passes_at_once() -> None:
     out = run_node(Aec(), list(captured(sound)))
 
     assert len(out) == 50
-    assert dbfs(np.concatenate([frame.samples for frame in out if isinstance(frame, Audio)])) == pytest.approx(-30, abs=1)
+    assert dbfs(np.concatenate([frame.samples for frame in out if isinstance(frame, Audio)])) == pytest.approx(
+        -30, abs=1
+    )
 
 
 def test_a_reference_that_ends_lets_the_sound_pass() -> None:

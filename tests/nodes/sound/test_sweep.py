@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import asyncio
-
 import numpy as np
 import pytest
 
-from flowgraph.errors import DeviceError
-from nodes.sound.sweep import SECOND, SWEEP_S, Capture, Echo, Measurement, find_echo, measure, sweep
+from nodes.sound.sweep import SECOND, SWEEP_S, Capture, find_echo, sweep
 from tests.rooms import Samples, response, through
 
 MS = 1_000_000
@@ -19,12 +16,11 @@ def capture(room: Samples, *, noise_dbfs: float = -90.0, late_ms: float = 0.0, r
     """What a microphone hears of the sweeps, in blocks of 10 ms whose times are true; 0.9 s after the last, it ends."""
     times = np.arange(round(5.6 * rate_hz)) / rate_hz
     heard = np.zeros(len(times), np.float32)
-    one = sweep(rate_hz)
+    one, fine = sweep(rate_hz), sweep(rate_hz * 16)
     for at in HEARD_AT:
         # At its time to the fraction of a sample: the sweep's phase is known in between.
         begin = (at - BEGIN) / SECOND + late_ms / 1000
         first = int(np.ceil(begin * rate_hz))
-        fine = sweep(rate_hz * 16)
         places = np.round((np.arange(first, first + len(one) - 1) / rate_hz - begin) * rate_hz * 16).astype(int)
         heard[first : first + len(places)] += fine[places]
     heard = through(heard, room)
@@ -105,29 +101,3 @@ def test_a_sweep_begins_and_ends_softly() -> None:
     assert len(one) == SWEEP_S * RATE_HZ
     assert np.abs(one[[0, -1]]).max() < 1e-6
     assert 0.2 < np.abs(one).max() <= 0.25
-
-
-def measured(*, loss_db: float | None, noise_dbfs: float = -70.0) -> Measurement:
-    echo = None if loss_db is None else Echo(4.0, 0.1, loss_db, (0.0,))
-    return Measurement("mic", "speaker", True, 10.0, 20.0, noise_dbfs, False, echo)
-
-
-@pytest.mark.parametrize(
-    ("loss_db", "noise_dbfs", "barge_in"),
-    [(None, -70, "headphones"), (20, -70, "on"), (50, -70, "headphones"), (40, -70, "on"), (40, -50, "headphones")],
-)
-def test_an_echo_that_can_be_told_from_the_noise_needs_a_canceller(
-    loss_db: float | None, noise_dbfs: float, barge_in: str
-) -> None:
-    assert measured(loss_db=loss_db, noise_dbfs=noise_dbfs).barge_in == barge_in
-
-
-def test_the_round_trip_is_what_is_stated_and_what_is_not() -> None:
-    assert measured(loss_db=20).round_trip_ms == 34.0
-    assert measured(loss_db=None).round_trip_ms is None
-
-
-@pytest.mark.parametrize("address", ["null", "file:somewhere.wav", "caller:demo"])
-def test_what_is_no_hardware_is_not_measured(address: str) -> None:
-    with pytest.raises(DeviceError, match="is no hardware"):
-        asyncio.run(measure(microphone=address))
