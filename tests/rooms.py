@@ -12,9 +12,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from flowgraph import Field, Node
+from nodes.sound.reference import Reference
 from nodes.sound.wav import WavSource
+from nodes.vocabulary import Audio, Played
 from tests.sound_card import NoSoundCard, SoundCard
 
+SECOND = 1_000_000_000
 RATE_HZ = 16_000
 DEMO = Path(__file__).parents[1] / "graphs/conversations/demo"
 
@@ -60,9 +64,45 @@ def through(sound: Samples, room: Samples) -> Samples:
     return heard[: len(sound)].astype(np.float32)
 
 
+CLEAR_DBFS = -25.0
+"""Well above an echo at −20 dB."""
+
+
+def clear(speech: Samples) -> int:
+    """The first sample of speech that is clearly louder than an echo: before it, nobody can tell the two.
+
+    The bundled caller's "Stop it" begins with a hiss of a quarter of a second at the level of the echo, which goes with the echo.
+    """
+    windows = speech[: len(speech) // 160 * 160].reshape(-1, 160)
+    return 160 * next(index for index, window in enumerate(windows) if dbfs(window) > CLEAR_DBFS)
+
+
 def dbfs(samples: Samples) -> float:
     """The level of a sound: 0 is a mean square of 1."""
     return float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-20))
+
+
+class Hall(Node):
+    """Between a virtual microphone and who listens to it: adds what it would hear of the speaker."""
+
+    loss_db: float = Field(20.0, description="Echo return loss.")
+    delay_ms: float = Field(10.0, description="Of the direct sound.")
+
+    async def open(self) -> None:
+        room = response(loss_db=self.loss_db, delay_ms=self.delay_ms)
+        self._size = 1 << (2 * len(room)).bit_length()
+        self._spectrum = np.fft.rfft(room, self._size)
+        self._played = Reference(RATE_HZ)
+        self._past = np.zeros(len(room), np.float32)
+
+    def process(self, frame: Audio | Played) -> Iterator[Audio]:
+        if isinstance(frame, Played):
+            self._played.add(frame.samples, frame.rate_hz, frame.at)
+            return
+        sound = np.concatenate((self._past, self._played.take(frame.at, len(frame.samples))))
+        echo = np.fft.irfft(np.fft.rfft(sound, self._size) * self._spectrum)[len(self._past) : len(sound)]
+        self._past = sound[len(frame.samples) :]
+        yield frame.with_samples(frame.samples + echo.astype(np.float32))
 
 
 # -- in front of the sound card -----------------------------------------------------------------------------------------
