@@ -48,7 +48,7 @@ class Aec(Node):
 
     noise_suppression: bool = Field(
         False,
-        description="Also make steady noise 12 dB quieter. It delays the sound by 6 ms more, and most recognisers do better without.",
+        description="Also make steady noise 12 dB quieter: for a noisy room. It delays the sound by 6 ms more.",
     )
     gain_control: bool = Field(
         False, description="Also bring speech to an even level: for a microphone that is far away."

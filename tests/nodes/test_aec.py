@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pytest
 
-from flowgraph.errors import NodeFailed
+from flowgraph.errors import GraphError, NodeFailed
 from flowgraph.frame import Frame
+from flowgraph.graph import Graph
 from flowgraph.testing import run_node
 from nodes.aec import LEAD_NS, PATIENCE_NS, Aec
 from nodes.sound.resampling import resampled
@@ -318,11 +319,19 @@ def test_a_frame_costs_less_than_a_millisecond() -> None:
     class Timed(Aec):
         def process(self, frame: Audio | Played) -> Iterator[Audio]:
             begin = time.perf_counter()
-            yield from list(super().process(frame))
-            if isinstance(frame, Audio):
-                took.append(time.perf_counter() - begin)
+            out = list(super().process(frame))
+            if out:
+                took.append((time.perf_counter() - begin) / len(out))
+            yield from out
 
     run_node(Timed(), frames)
 
     assert len(took) > 400
     assert float(np.quantile(took, 0.1)) < 0.001
+
+
+def test_a_graph_that_gives_it_no_reference_is_wrong() -> None:
+    graph = "nodes: {mic: {type: mic}, aec: {type: aec}, vad: {type: vad}, out: {type: printer}}\nedges: [mic -> aec -> vad -> out]"
+
+    with pytest.raises(GraphError, match="nothing feeds 'aec' the Played that it needs"):
+        Graph.from_text(graph)
