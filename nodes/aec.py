@@ -13,6 +13,8 @@
    frames are cut so that a frame of the microphone ends with a step of the canceller. Stamps tell the time of capture all the same.
 5. Sound that is missing (`lost`, or a jump of `at`) is missing behind it too. With it go the last milliseconds before the gap, which
    the canceller still had, and at the end of the stream the last ones of all.
+6. What the user says at the level of the echo or below goes with it: a soft beginning, a hiss. With headphones leave the node out: until
+   it has met an echo it expects a loud one, and may take the first interruption for it.
 """
 
 from __future__ import annotations
