@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,6 +12,8 @@ from flowgraph.errors import FlowError
 from flowgraph.report import types_named
 
 if TYPE_CHECKING:
+    from flowgraph.frame import Frame
+    from flowgraph.graph import Graph
     from flowgraph.session import Session
 
 
@@ -38,11 +40,18 @@ def recording(session: Session, path: Path) -> Iterator[Stereo]:
         raise NothingToRecord("--output: nothing in this graph captures or plays sound", hint="leave --output out")
     # By name: the engine doesn't import nodes.
     stereo: Any = import_module("nodes.sound.recording").Recording(path)
+    sources = _sources(session.graph, captured)
     for kind in captured:
-        session.watch(kind, stereo.captured)
+        session.watch(kind, lambda sound: stereo.captured(sound) if sound.source in sources else None)
     for kind in played:
         session.watch(kind, stereo.played)
     try:
         yield stereo
     finally:
         stereo.save()
+
+
+def _sources(graph: Graph, captured: Sequence[type[Frame]]) -> frozenset[str]:
+    """The nodes that capture, and don't only pass on what others have: an echo canceller's sound is the microphone's once more."""
+    passing = {edge.target for edge in graph.edges if any(issubclass(kind, tuple(captured)) for kind in edge.types)}
+    return frozenset(graph.nodes) - passing

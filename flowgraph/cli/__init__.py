@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from flowgraph.cli import doctor
+
 __all__ = ["app", "main"]
 
 
@@ -223,6 +225,9 @@ def devices() -> None:
     from flowgraph.cli.looking import list_devices
 
     list_devices()
+
+
+app.add_typer(doctor.app, name="doctor")
 
 
 @app.command()

@@ -1,0 +1,140 @@
+"""Open speakers on virtual time: a recorded caller, a voice that really speaks, and a room in which the microphone hears it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+
+from flowgraph.clock import run_virtual
+from flowgraph.graph import Graph
+from flowgraph.report import Report, TurnReport
+from flowgraph.session import Session
+from flowgraph.testing import services_of
+from flowgraph.units import MS
+from nodes.servers import llm, scripted, tts
+from nodes.sound.conversation import load_conversation
+from nodes.vocabulary import SpeechStarted, Utterance
+from tests.rooms import DEMO, RATE_HZ, clear, recorded
+
+ANSWERS = 20
+QUESTIONS = (
+    ("2-time", "Do you know what time it is?", [1600, 27027]),
+    ("5-date", "Please tell me the date of today.", [1600, 25661]),
+    ("4-recall", "Do you remember my name?", [1600, 23987]),
+)
+STORY = ("6-story", "Tell me your longest story.", [1600, 27864])
+STOP = ("7-stop", "Stop it. Tell me what day it is.", [1600, 34950])
+
+OPEN = """
+extends: {base}
+nodes:
+  hall: {{type: "tests.rooms:Hall"}}
+  dialogue: {{barge_in: on}}
+edges:
+  - mic -> hall -> {ear}
+{more}
+  - vad -> dialogue
+  - stt -> dialogue
+  - vad -> stt
+  - dialogue -> llm -> split -> tts
+  - {{from: tts, to: speaker, hold: commit, capacity: 2s}}
+  - {{from: speaker, to: dialogue, feedback: true}}
+  - {{from: speaker, to: hall, feedback: true, overflow: drop_oldest}}
+"""
+CANCELLED = """
+  - aec -> vad
+  - aec -> stt
+  - {from: speaker, to: aec, feedback: true, overflow: drop_oldest}
+"""
+
+
+@dataclasses.dataclass
+class Talk:
+    """What became of a conversation."""
+
+    turns: list[TurnReport]
+    gains: list[tuple[int, float, int]]
+    onsets: list[SpeechStarted]
+    utterances: list[Utterance]
+
+    def false_onsets(self) -> int:
+        """Onsets while the caller says nothing."""
+        said = [(one.start_at - 200 * MS, one.end_at + 100 * MS) for one in self.utterances]
+        return sum(not any(begin <= one.at <= end for begin, end in said) for one in self.onsets)
+
+
+def talk(folder: Path, *, cancel: bool, answers: int, interruptions: int) -> Talk:
+    """`answers` questions, and after every few of them a story that is interrupted."""
+    lines = []
+    every = answers // interruptions if interruptions else answers + 1
+    for number in range(answers):
+        lines.append(line(QUESTIONS[number % len(QUESTIONS)], "pause: 600ms"))
+        if (number + 1) % every == 0:
+            lines += [line(STORY, "pause: 600ms"), line(STOP, "barge_in: 2500ms")]
+    caller = folder / "caller.yaml"
+    caller.write_text("name: caller\nnoise_floor_dbfs: -65\nutterances:\n" + "".join(lines))
+    graph = folder / "open.yaml"
+    base, ear = ("speakerphone", "aec") if cancel else ("optimized", "vad")
+    graph.write_text(OPEN.format(base=base, ear=ear, more=CANCELLED if cancel else "  - hall -> stt"))
+    apps = {
+        "stt": scripted.stt(scripted.lines_of(load_conversation(caller))),
+        "llm": llm.app(first_token_ms=100, token_ms=10),
+        "tts": tts.app(),
+    }
+    session = Session(
+        Graph.load(graph, settings=[f"mic.device=caller:{caller}", "speaker.device=null"]), services=services_of(apps)
+    )
+    report = Report(session)
+    onsets: list[SpeechStarted] = []
+    utterances: list[Utterance] = []
+    session.watch(SpeechStarted, onsets.append)
+    session.watch(Utterance, utterances.append)
+
+    async def main() -> None:
+        async with session, asyncio.timeout(1000):
+            await session.finished()
+        report.finish()
+
+    run_virtual(main(), limit_s=2000, real_limit_s=300)
+    return Talk(report.turns, session.trace.gains, onsets, utterances)
+
+
+def line(what: tuple[str, str, list[int]], when: str) -> str:
+    name, text, speech = what
+    return f"  - {{audio: {DEMO}/{name}.wav, text: {text}, speech: {speech}, {when}}}\n"
+
+
+def test_twenty_answers_in_a_row_are_finished(tmp_path: Path) -> None:
+    outcome = talk(tmp_path, cancel=True, answers=ANSWERS, interruptions=0)
+
+    assert len(outcome.turns) == ANSWERS
+    assert all(turn.answered and not turn.interrupted for turn in outcome.turns)
+    assert outcome.false_onsets() == 0
+
+
+def test_who_speaks_is_heard_over_the_answer(tmp_path: Path) -> None:
+    """Measured: the answer is ducked after 80 to 100 ms, and silent after 240 to 260; without an echo, after 70 to 90 and 210 to 230."""
+    outcome = talk(tmp_path, cancel=True, answers=4, interruptions=4)
+    stopped = [turn for turn in outcome.turns if turn.interrupted]
+    begin_ms = (clear(recorded(STOP[0])) - STOP[2][0]) * 1000 / RATE_HZ
+    ducked_ms, paused_ms = [], []
+    for one in outcome.utterances:
+        if one.text == STOP[1]:
+            later = [((at - one.start_at) / MS - begin_ms, gain) for at, gain, _ in outcome.gains if at > one.start_at]
+            ducked_ms.append(next(ms for ms, gain in later if gain < 1))
+            paused_ms.append(next(ms for ms, gain in later if gain == 0))
+
+    assert [turn.truth for turn in stopped] == [STORY[1]] * 4
+    assert len(ducked_ms) == 4
+    assert max(ducked_ms) < 150
+    assert max(paused_ms) < 300
+    for turn in stopped:
+        assert turn.stopped_in_ns is not None
+        assert turn.stopped_in_ns / MS - begin_ms < 300
+
+
+def test_without_the_canceller_it_interrupts_itself(tmp_path: Path) -> None:
+    outcome = talk(tmp_path, cancel=False, answers=3, interruptions=0)
+
+    assert outcome.false_onsets() >= 3
