@@ -29,7 +29,7 @@ from flowgraph.tuning.evidence import Evidence, Said
 from flowgraph.units import MS, SECOND
 
 if TYPE_CHECKING:
-    from flowgraph.tuning.policy import Options
+    from flowgraph.tuning.sweep import Options
 
 ANSWER_NS = SECOND
 PAUSE_BEFORE_NEXT_NS = 300 * MS

@@ -1,4 +1,4 @@
-"""Policies to try: an owner of the turn names them (`Node.policies`), each with the settings that it is swept over."""
+"""What to try: an owner of the turn names its policies (`Node.sweeps`), each with the settings that it is swept over."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Options: TypeAlias = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Policy:
-    """A way to end the user's turn, and the settings of it that are worth trying."""
+class Sweep:
+    """A policy that ends the user's turn, and the settings of it that are worth trying."""
 
-    name: str
-    settings: Callable[[Sequence[Evidence]], Iterable[Options]]
-    """Told what was heard of the voices to fit on; a policy with a grid ignores it."""
+    policy: str
+    settings: Callable[[Sequence[Evidence], Options], Iterable[Options]]
+    """Told what was heard of the voices to fit on, and the options that the graph gives the owner. A grid ignores both."""
     needs: tuple[str, ...] = ()
     """Names of the frames without which it is of no use (`EndOfTurn`): a graph whose ears yield none can't be tuned so."""
-    description: str = ""
 
 
-def grid(*settings: Options) -> Callable[[Sequence[Evidence]], Iterable[Options]]:
+def grid(settings: Iterable[Options]) -> Callable[[Sequence[Evidence], Options], Iterable[Options]]:
     """The same settings whatever was heard."""
-    return lambda _heard: settings
+    found = tuple(settings)
+    return lambda _heard, _options: found

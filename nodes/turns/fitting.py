@@ -1,0 +1,261 @@
+"""Thresholds for `end: model`, fitted to a budget of cut-offs on what an end-of-turn model said of recorded silences.
+
+1. A gap is a silence: a pause within an utterance, or the one behind its end. At each checkpoint of it that the model scored it has a score,
+   fused with the words as the dialogue fuses them (`nodes/turns/ending.py`), and a time from which the dialogue could act on it: when the
+   score is there, and the transcript of what was said before.
+2. With one threshold for each checkpoint the turn is over at the first that is reached, or at `unfinished_silence`. In a pause that is a cut-off, behind
+   the end it is the answer.
+3. The thresholds minimise the mean time of the answer with no more cut-offs than the budget allows. They begin so high that only silence ends a
+   turn; then that one is lowered which saves most time for each cut-off that it costs; then each is set anew to the best that
+   the others leave, until nothing gets better. Not proven to be the optimum; what comes out is replayed before it is believed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flowgraph.units import MS, parse_duration
+from nodes.text.finishing import Finish, asked, finish
+from nodes.turns.ending import Model
+from nodes.turns.said import COVERS_NS, Said
+from nodes.vocabulary import Transcript
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from flowgraph.tuning.evidence import Evidence
+    from flowgraph.tuning.evidence import Said as Utterance
+    from flowgraph.tuning.sweep import Options
+
+    Array = npt.NDArray[np.float64]
+
+STEP_MS = 100
+"""Checkpoints are told apart to this: a model is asked in the first window of 32 ms behind each."""
+BUDGETS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)
+TIMEOUTS_MS = (800, 1000, 1200, 1500, 2000, 2500)
+WEIGHTS = (0.0, 0.5, 1.0, 1.5)
+FINAL_TIMEOUT_MS = 300.0
+"""`dialogue.final_timeout`: without a final transcript the partial one counts so much later."""
+LATE_MS = 96.0
+"""A score may come so long after the pause: it was asked for within it, and the VAD hasn't heard the speech yet."""
+WINDOW_MS = 32.0
+MOST_CANDIDATES = 40
+"""Of a threshold."""
+NEVER = 2.0
+"""A threshold that no probability reaches."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Score:
+    """What the model said at a checkpoint of a gap. Milliseconds since the gap's beginning."""
+
+    probability: float
+    at: float
+    """From when on the dialogue could act on it."""
+    said: Finish
+    """How finished the words sounded then."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gap:
+    """A silence."""
+
+    scores: dict[int, Score]
+    """Checkpoint in milliseconds → score."""
+    length: float
+    """Milliseconds; infinite behind the end of an utterance."""
+
+
+def gaps_of(heard: Evidence) -> Iterator[Gap]:
+    """Every silence of 100 ms or more within or behind an utterance that wants an answer."""
+    scores = list(heard.of_type("EndOfTurn"))
+    transcripts = [(arrival, Transcript(**fields)) for arrival, fields in heard.of_type("Transcript")]
+    for index, one in enumerate(heard.said):
+        if one.answered and not one.over_answer:
+            mine = [(at, it) for at, it in transcripts if one.start <= at < heard.until(index) and it.end_at > one.start]
+            for start, end in one.pauses:
+                yield _gap(one, start, end, scores, mine, float(end - start) / MS)
+            yield _gap(one, one.end, heard.until(index), scores, mine, float("inf"))
+
+
+def _gap(
+    one: Utterance,
+    start: int,
+    end: int,
+    scores: Sequence[tuple[int, dict[str, Any]]],
+    transcripts: Sequence[tuple[int, Transcript]],
+    length: float,
+) -> Gap:
+    found: dict[int, Score] = {}
+    for arrival, fields in scores:
+        asked_at = fields["at"]
+        if start < asked_at <= end + LATE_MS * MS and fields["silence_ms"] >= STEP_MS:
+            checkpoint = fields["silence_ms"] // STEP_MS * STEP_MS
+            settled, said = _words(one, start, end, transcripts)
+            ready = settled if settled is not None else start + (checkpoint + FINAL_TIMEOUT_MS) * MS
+            found.setdefault(checkpoint, Score(fields["probability"], (max(arrival, ready) - start) / MS, said))
+    return Gap(found, length)
+
+
+def _words(
+    one: Utterance, start: int, end: int, transcripts: Sequence[tuple[int, Transcript]]
+) -> tuple[float | None, Finish]:
+    """When a final transcript of all that was said before the gap was there (None: not within it), and how it sounds."""
+    so_far = Said()
+    for arrival, transcript in transcripts:
+        if arrival > end:
+            break
+        so_far.add(transcript)
+        if arrival >= start - COVERS_NS and so_far.covers(start):
+            return float(max(arrival, start)), finish(so_far.text, asked(one.asked))
+    return None, "unclear"
+
+
+class Fit:
+    """All gaps as arrays, for one weight of the words and one timeout."""
+
+    def __init__(self, gaps: Sequence[Gap], *, words_weight: float, timeout_ms: float) -> None:
+        import numpy as np
+
+        self.checkpoints = sorted({at for gap in gaps for at in gap.scores if at < timeout_ms})
+        fuse = Model({}, timeout_ms, words_weight).fused
+        shape = len(gaps), len(self.checkpoints)
+        self._scores, self._times = np.full(shape, -1.0), np.full(shape, np.inf)
+        for row, gap in enumerate(gaps):
+            for column, checkpoint in enumerate(self.checkpoints):
+                if score := gap.scores.get(checkpoint):
+                    self._scores[row, column] = fuse(score.probability, score.said)
+                    self._times[row, column] = score.at
+        lengths = np.array([gap.length for gap in gaps], dtype=float)
+        self._ends = np.isinf(lengths)
+        self._lengths = lengths
+        self._timeout = timeout_ms + WINDOW_MS
+        self.pauses = int((~self._ends).sum())
+
+    def judge(self, thresholds: Sequence[float]) -> tuple[float, int]:
+        """(mean milliseconds from the end until the turn is over, pauses that are cut off)."""
+        import numpy as np
+
+        if self.checkpoints:
+            reached = self._scores >= np.asarray(thresholds)
+            first = reached.argmax(axis=1)
+            rows = np.arange(len(first))
+            times = np.where(reached[rows, first], self._times[rows, first], self._timeout)
+        else:
+            times = np.full(len(self._lengths), self._timeout)
+        cut = ~self._ends & (times <= self._lengths + LATE_MS)
+        ends = times[self._ends]
+        return float(np.minimum(ends, self._timeout).mean()) if len(ends) else 0.0, int(cut.sum())
+
+    def thresholds(self, budget: float) -> tuple[dict[int, float], float, int] | None:
+        """(checkpoint → threshold, mean milliseconds, cut-offs); None where even silence alone cuts off too many."""
+        most = int(budget * self.pauses + 1e-9)
+        chosen = [NEVER] * len(self.checkpoints)
+        best, cuts = self.judge(chosen)
+        if cuts > most:
+            return None
+        candidates = [self._candidates(column) for column in range(len(self.checkpoints))]
+        while step := self._cheapest(chosen, candidates, best, cuts, most):
+            chosen, best, cuts = step
+        chosen, best, cuts = self._polished(chosen, candidates, best, cuts, most)
+        return (
+            {
+                checkpoint: threshold
+                for checkpoint, threshold in zip(self.checkpoints, chosen, strict=True)
+                if threshold < NEVER
+            },
+            best,
+            cuts,
+        )
+
+    def _cheapest(
+        self, chosen: list[float], candidates: list[list[float]], best: float, cuts: int, most: int
+    ) -> tuple[list[float], float, int] | None:
+        """The one change that saves most for each cut-off."""
+        found: tuple[float, list[float], float, int] | None = None
+        for column, values in enumerate(candidates):
+            for value in values:
+                if value >= chosen[column]:
+                    continue
+                changed = [*chosen[:column], value, *chosen[column + 1 :]]
+                mean, cost = self.judge(changed)
+                if cost > most or mean >= best - 1e-9:
+                    continue
+                worth = (best - mean) / (max(cost - cuts, 0) + 0.1)
+                if found is None or worth > found[0]:
+                    found = worth, changed, mean, cost
+        return None if found is None else found[1:]
+
+    def _polished(
+        self, chosen: list[float], candidates: list[list[float]], best: float, cuts: int, most: int
+    ) -> tuple[list[float], float, int]:
+        better = True
+        while better:
+            better = False
+            for column, values in enumerate(candidates):
+                for value in (NEVER, *values):
+                    changed = [*chosen[:column], value, *chosen[column + 1 :]]
+                    mean, cost = self.judge(changed)
+                    if cost <= most and (mean < best - 1e-9 or (mean <= best + 1e-9 and cost < cuts)):
+                        chosen, best, cuts, better = changed, mean, cost, True
+        return chosen, best, cuts
+
+    def _candidates(self, column: int) -> list[float]:
+        """Thresholds worth trying: just above the scores of pauses, where one cut-off less is bought, and below all."""
+        import numpy as np
+
+        scores = self._scores[~self._ends, column]
+        scores = np.unique(scores[scores >= 0])
+        ends = self._scores[self._ends, column]
+        ends = np.unique(ends[ends >= 0])
+        if not len(ends):
+            return []
+        # The highest threshold with the same cut-offs is halfway to the next score: it has most room on both sides.
+        edges = np.concatenate([[0.0], scores])
+        values = []
+        for low, high in zip(edges, [*edges[1:], 1.0], strict=True):
+            between = ends[(ends > low) & (ends <= high)]
+            if len(between):
+                values.append((low + float(between[0])) / 2)
+        if len(values) > MOST_CANDIDATES:
+            values = list(np.quantile(values, np.linspace(0, 1, MOST_CANDIDATES)))
+        return [round(float(value), 6) for value in values]
+
+
+def fitted_settings(heard: Sequence[Evidence], options: Options) -> Iterator[dict[str, Any]]:
+    """For each budget and weight of the words the fitted thresholds, with the timeout that serves it best; and those that the graph has."""
+    gaps = [gap for one in heard for gap in gaps_of(one)]
+    kept = {name: options[name] for name in ("cutoff_budget", "thresholds", "words_weight", "unfinished_silence") if name in options}
+    if options.get("end") == "model":
+        yield {"end": "model", **kept}
+    told: set[str] = set()
+    for weight in WEIGHTS:
+        fits = {timeout: Fit(gaps, words_weight=weight, timeout_ms=timeout) for timeout in _timeouts(options)}
+        for budget in BUDGETS:
+            found = [(fit.thresholds(budget), timeout) for timeout, fit in fits.items()]
+            usable = [(result[1], timeout, result[0]) for result, timeout in found if result is not None and result[0]]
+            if not usable:
+                continue
+            _, timeout, thresholds = min(usable, key=lambda one: one[:2])
+            setting = {
+                "end": "model",
+                "unfinished_silence": f"{timeout}ms",
+                "words_weight": weight,
+                "thresholds": {f"{at}ms": value for at, value in thresholds.items()},
+            }
+            if repr(setting) not in told:
+                told.add(repr(setting))
+                yield setting
+
+
+def _timeouts(options: Options) -> list[int]:
+    """The silence after which the graph prepares an answer comes first."""
+    ahead = options.get("speculate_after", "off")
+    least = 0 if ahead == "off" else (parse_duration(ahead) if isinstance(ahead, str) else int(ahead)) // MS
+    return [ms for ms in TIMEOUTS_MS if ms >= least]
+
+
+__all__ = ["Fit", "Gap", "Score", "fitted_settings", "gaps_of"]
