@@ -58,6 +58,8 @@ class Figures:
     """V2V."""
     p50: float | None
     p90: float | None
+    decided: float | None
+    """Mean from the true end to the commit: the policy alone, without what the services take."""
     missed: int
     dead_air: int
     """Utterances behind which nothing was heard for 2 s, the missed ones among them."""
@@ -96,6 +98,7 @@ def figures(outcomes: Iterable[Outcome]) -> Figures:
     outcomes = list(outcomes)
     wanted = [one for one in outcomes if one.answered]
     latencies = [one.latency for one in wanted if one.latency is not None]
+    decisions = [one.decided for one in wanted if one.decided is not None]
     over = [one for one in outcomes if one.over_answer and one.ended is not None]
     stops = [one.stopped for one in over if one.answered and one.stopped is not None]
     return Figures(
@@ -107,6 +110,7 @@ def figures(outcomes: Iterable[Outcome]) -> Figures:
         mean=sum(latencies) / len(latencies) if latencies else None,
         p50=_percentile(latencies, 50),
         p90=_percentile(latencies, 90),
+        decided=sum(decisions) / len(decisions) if decisions else None,
         missed=sum(one.missed for one in wanted),
         dead_air=sum(one.dead_air for one in wanted),
         over_answer=sum(not one.answered for one in over),
@@ -203,7 +207,7 @@ def front(tried: Iterable[Tried]) -> list[Tried]:
 def choose(points: Iterable[Point], budget: float) -> Point | None:
     """The one with the shortest wait that keeps the budget, both on the voices for choosing; None if none keeps it."""
     kept = [one for one in points if one.fit.rate <= budget + 1e-9]
-    return min(kept, key=lambda one: (one.fit.cost, one.fit.rate), default=None)
+    return min(kept, key=lambda one: (round(one.fit.cost, 3), one.fit.rate, one.fit.decided or 0.0), default=None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -291,6 +295,7 @@ def _oracle(heard: Evidence, after: Delays) -> Iterable[Outcome]:
             cuts=(),
             cut_heard=False,
             commits=(WINDOW_MS,),
+            decided=WINDOW_MS,
             latency=latency,
             missed=latency is None,
         )
@@ -343,4 +348,3 @@ def _picked(point: Point | None) -> dict[str, Any] | None:
 
 def _as_dict(found: Figures) -> dict[str, Any]:
     return {**dataclasses.asdict(found), "rate": found.rate, "utterance_rate": found.utterance_rate}
-

@@ -159,7 +159,8 @@ def front_end(graph: Graph) -> Graph:
     types = tuple(dict.fromkeys(kind for edge in edges if edge.target == owner for kind in edge.types))
     if not sources(graph, before) or not types:
         raise CantTune(
-            f"{graph.path}: nothing that listens to a device leads to '{owner}'", hint="it needs a `mic`, as in optimized.yaml"
+            f"{graph.path}: nothing that listens to a device leads to '{owner}'",
+            hint="it needs a `mic`, as in optimized.yaml",
         )
     nodes = {name: spec for name, spec in graph.nodes.items() if name in before}
     used = services_used(nodes)
@@ -214,13 +215,12 @@ async def hear(
     # By name: the engine doesn't import nodes.
     monologue = import_module("nodes.sound.monologue")
     ears = front_end(graph)
-    listener = next(name for name, spec in ears.nodes.items() if spec.type == "listener")
     with tempfile.TemporaryDirectory(prefix="flowgraph-") as folder:
         path = Path(folder) / "said.wav"
         spoken = await asyncio.to_thread(monologue.write_one_by_one, conversation, path, silence_ns)
         last = conversation.utterances[-1]
         length = spoken[-1].end + (len(last.samples()) - last.speech_end) * SECOND // 16_000 + silence_ns
-        heard = await _listen(ears, listener, path, length, services, progress)
+        heard = await _listen(ears, path, length, services, progress)
     return _evidence(conversation, spoken, length, heard)
 
 
@@ -233,9 +233,10 @@ class _Heard:
 
 
 async def _listen(
-    ears: Graph, listener: str, path: Path, length: int, services: Services | None, progress: Callable[[float], None]
+    ears: Graph, path: Path, length: int, services: Services | None, progress: Callable[[float], None]
 ) -> _Heard:
     (source, *_) = sources(ears, set(ears.nodes))
+    listener = next(name for name, spec in ears.nodes.items() if spec.type == "listener")
     spec = ears.nodes[source]
     nodes = {**ears.nodes, source: dataclasses.replace(spec, options={**spec.options, "device": f"file:{path}"})}
     session = Session(dataclasses.replace(ears, nodes=nodes), services=services)
@@ -352,7 +353,7 @@ async def hear_all(
 
 def seconds_of(conversation: Any, silence_ns: int = SILENCE_NS) -> float:
     """So long it takes to hear it."""
-    return 1 + sum((one.duration_ns + silence_ns) / SECOND for one in conversation.utterances)
+    return 1.0 + float(sum((one.duration_ns + silence_ns) / SECOND for one in conversation.utterances))
 
 
 # -- on disk ------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from flowgraph.frame import Frame, Heard, Plan, frame
 from flowgraph.graph import Edge, Graph, NodeSpec
 from flowgraph.node import Node, ports
 from flowgraph.session import Session
-from flowgraph.tuning.evidence import Evidence, Said
+from flowgraph.tuning.evidence import ORIGIN_NS, Evidence, Said
 from flowgraph.units import MS, SECOND
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class Outcome:
     """An answer was audible before the user had finished."""
     commits: tuple[float, ...]
     """All commits, since the true end: negative before it."""
+    decided: float | None
+    """From the true end to the commit of that answer: what the policy alone takes."""
     latency: float | None
     """From the true end to the first audible sample of the answer."""
     missed: bool
@@ -141,9 +143,7 @@ def owner_with(graph: Graph, options: Options) -> NodeSpec:
 
 def replay(owner: NodeSpec, heard: Evidence, after: Delays) -> list[Outcome]:
     """All utterances of a conversation, in order. Raises NodeFailed if the owner fails."""
-    return run_virtual(
-        _replay(owner, heard, after), limit_s=heard.end / SECOND + 120, real_limit_s=REAL_LIMIT_S
-    )
+    return run_virtual(_replay(owner, heard, after), limit_s=heard.end / SECOND + 120, real_limit_s=REAL_LIMIT_S)
 
 
 async def _replay(owner: NodeSpec, heard: Evidence, after: Delays) -> list[Outcome]:
@@ -163,7 +163,8 @@ async def _replay(owner: NodeSpec, heard: Evidence, after: Delays) -> list[Outco
     async with session:
         session.turn.on_commit(lambda: commits.append(session.clock.now()))
         await session.finished()
-    played: list[_Played] = mouth.__dict__["_played"]
+    gains = [(at, gain) for at, gain, _ in session.trace.gains]
+    played = [dataclasses.replace(one, silent=_silent_from(one, gains)) for one in mouth.__dict__["_played"]]
     return _judged(heard, origin, prompts, commits, played)
 
 
@@ -244,7 +245,7 @@ class _Script:
     def __init__(self, heard: Evidence, origin: int, after: Delays) -> None:
         self.after_s = after.after / SECOND
         self.playout = after.playout
-        shift = origin - heard.said[0].start + (heard.said[0].start - SECOND)
+        shift = origin - ORIGIN_NS
         self._starts = [one.start + shift for one in heard.said]
         self._said = heard.said
         self._end = heard.end + shift
@@ -270,6 +271,8 @@ class _Played:
     begin: int
     end: int
     cut: bool
+    silent: int = 0
+    """Where it was cut: since when it had been silent, if it was paused before it was stopped for good."""
 
 
 class _Mouth(Node):
@@ -313,7 +316,7 @@ class _Mouth(Node):
         turn = self.ctx.turn
         if script.after_s:
             await asyncio.sleep(script.after_s)
-        while turn.gain == 0.0 and turn.number == prepared.turn and not self._over:
+        while turn.gain == 0.0 and turn.number == prepared.turn and not self._over:  # noqa: ASYNC110 - nobody is told of a gain
             await asyncio.sleep(POLL_S)
         return turn.number == prepared.turn
 
@@ -338,16 +341,27 @@ class _Mouth(Node):
         yield Heard(said, (end - begin) // MS, begin, end, final=True, cut=cut, cause=prepared)
 
 
+def _silent_from(played: _Played, gains: Sequence[tuple[int, float]]) -> int:
+    silent = 0
+    for at, gain in gains:
+        if played.begin <= at <= played.end:
+            silent = (silent or at) if gain == 0.0 else 0
+    return silent or played.end
+
+
 # -- judging ------------------------------------------------------------------------------------------------------------
 
 
 def _judged(
     heard: Evidence, origin: int, prompts: Sequence[int], commits: Sequence[int], played: Sequence[_Played]
 ) -> list[Outcome]:
-    shift = SECOND - origin
+    shift = ORIGIN_NS - origin
     prompts = [at + shift for at in prompts]
     commits = [at + shift for at in commits]
-    answers = [dataclasses.replace(one, begin=one.begin + shift, end=one.end + shift) for one in played]
+    answers = [
+        dataclasses.replace(one, begin=one.begin + shift, end=one.end + shift, silent=one.silent + shift)
+        for one in played
+    ]
     return [_outcome(heard, index, prompts, commits, answers) for index in range(len(heard.said))]
 
 
@@ -359,6 +373,7 @@ def _outcome(
     sounding = next((one for one in answers if one.begin <= said.start < one.end), None)
     audible = [one for one in answers if said.start <= one.begin < until and one is not sounding]
     after = next((one.begin for one in audible if one.begin >= said.end), None)
+    decided = max((at for at in mine if after is not None and at <= after), default=None)
     # An answer that began too early and was never stopped: the user was cut off, and then needs no other.
     early = any(one.begin < said.end and one.end > said.end and not one.cut for one in audible)
     return Outcome(
@@ -372,10 +387,13 @@ def _outcome(
         cuts=_cuts(said, [at for at in mine if at < said.end]),
         cut_heard=any(one.begin < said.end for one in audible),
         commits=tuple((at - said.end) / MS for at in mine),
+        decided=(decided - said.end) / MS if said.answered and decided is not None else None,
         latency=(after - said.end) / MS if said.answered and after is not None else None,
         missed=said.answered and after is None and not early,
         ended=None if sounding is None or not said.over_answer else sounding.cut,
-        stopped=(sounding.end - said.start) / MS if sounding is not None and sounding.cut and said.over_answer else None,
+        stopped=(sounding.silent - said.start) / MS
+        if sounding is not None and sounding.cut and said.over_answer
+        else None,
         needless=not said.answered and bool(audible),
         prompts=sum(said.start <= at < until for at in prompts),
     )

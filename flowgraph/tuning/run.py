@@ -92,8 +92,10 @@ def _curve(
             owners, replayer.all("fit", [owner for _, owner in owners], _of(progress, sweep.policy)), strict=True
         )
     ]
-    best = {id(one) for one in front(one for one, _, _ in tried)}
-    chosen = sorted((each for each in tried if id(each[0]) in best), key=lambda each: each[0].figures.rate)
+    best = {id(one) for one, _, _ in tried} if sweep.whole else {id(one) for one in front(one for one, _, _ in tried)}
+    chosen = sorted(
+        (each for each in tried if id(each[0]) in best), key=lambda each: (each[0].figures.rate, -each[0].figures.cost)
+    )
     judged: Iterable[list[Outcome]]
     if same:
         judged = [outcomes for _, _, outcomes in chosen]
@@ -148,9 +150,7 @@ class _Replayer:
             return
         if self._pool is None:
             # Not forked: this process may have threads and sockets of its own.
-            self._pool = ProcessPoolExecutor(
-                self._processes, get_context("spawn"), _given, (self._sets, self._after)
-            )
+            self._pool = ProcessPoolExecutor(self._processes, get_context("spawn"), _given, (self._sets, self._after))
         yield from self._pool.map(_in_process, [(which, owner) for owner in owners])
 
 

@@ -22,6 +22,8 @@ class Sweep:
     """Told what was heard of the voices to fit on, and the options that the graph gives the owner. A grid ignores both."""
     needs: tuple[str, ...] = ()
     """Names of the frames without which it is of no use (`EndOfTurn`): a graph whose ears yield none can't be tuned so."""
+    whole: bool = False
+    """Every setting is plotted, not only those that no other one beats: a policy with a single knob is a line."""
 
 
 def grid(settings: Iterable[Options]) -> Callable[[Sequence[Evidence], Options], Iterable[Options]]:

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -75,20 +76,22 @@ def gaps_of(heard: Evidence) -> Iterator[Gap]:
     transcripts = [(arrival, Transcript(**fields)) for arrival, fields in heard.of_type("Transcript")]
     for index, one in enumerate(heard.said):
         if one.answered and not one.over_answer:
-            mine = [(at, it) for at, it in transcripts if one.start <= at < heard.until(index) and it.end_at > one.start]
+            mine = [
+                (at, it) for at, it in transcripts if one.start <= at < heard.until(index) and it.end_at > one.start
+            ]
             for start, end in one.pauses:
-                yield _gap(one, start, end, scores, mine, float(end - start) / MS)
-            yield _gap(one, one.end, heard.until(index), scores, mine, float("inf"))
+                yield _gap(one, (start, end), scores, mine, (end - start) / MS)
+            yield _gap(one, (one.end, heard.until(index)), scores, mine, math.inf)
 
 
 def _gap(
     one: Utterance,
-    start: int,
-    end: int,
+    span: tuple[int, int],
     scores: Sequence[tuple[int, dict[str, Any]]],
     transcripts: Sequence[tuple[int, Transcript]],
     length: float,
 ) -> Gap:
+    start, end = span
     found: dict[int, Score] = {}
     for arrival, fields in scores:
         asked_at = fields["at"]
@@ -228,7 +231,11 @@ class Fit:
 def fitted_settings(heard: Sequence[Evidence], options: Options) -> Iterator[dict[str, Any]]:
     """For each budget and weight of the words the fitted thresholds, with the timeout that serves it best; and those that the graph has."""
     gaps = [gap for one in heard for gap in gaps_of(one)]
-    kept = {name: options[name] for name in ("cutoff_budget", "thresholds", "words_weight", "unfinished_silence") if name in options}
+    kept = {
+        name: options[name]
+        for name in ("cutoff_budget", "thresholds", "words_weight", "unfinished_silence")
+        if name in options
+    }
     if options.get("end") == "model":
         yield {"end": "model", **kept}
     told: set[str] = set()

@@ -13,7 +13,12 @@ UNCLEAR_MS = (400, 600, 800)
 UNFINISHED_MS = (800, 1200, 1600, 2000)
 
 SWEEPS = (
-    Sweep("fixed", grid({"end": "fixed", "end_silence": f"{ms}ms"} for ms in FIXED_MS)),
+    Sweep(
+        "fixed",
+        grid({"end": "fixed", "end_silence": f"{ms}ms"} for ms in FIXED_MS),
+        needs=("Voice", "Transcript"),
+        whole=True,
+    ),
     Sweep(
         "adaptive",
         grid(
@@ -28,6 +33,7 @@ SWEEPS = (
                 FINISHED_MS, UNCLEAR_MS, UNFINISHED_MS, (True, False)
             )
         ),
+        needs=("Voice", "Transcript"),
     ),
-    Sweep("model", fitted_settings, needs=("EndOfTurn",)),
+    Sweep("model", fitted_settings, needs=("Voice", "Transcript", "EndOfTurn")),
 )
