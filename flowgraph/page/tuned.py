@@ -115,7 +115,7 @@ def curve_chart(tuned: Tuned, budgets: Sequence[float]) -> Spec:
         "scale": {"domain": MEASURES, "range": [[1, 0], [5, 4]]},
     }
     limits = [
-        {"measure": measure, "ms": round(value), "text": f"limit, {measure}"}
+        {"measure": measure, "ms": round(value), "text": f"limit, {measure}", "above": measure == "p90"}
         for measure in MEASURES
         if (value := getattr(tuned.oracle, measure)) is not None
     ]
@@ -146,11 +146,14 @@ def curve_chart(tuned: Tuned, budgets: Sequence[float]) -> Spec:
                 "mark": {"type": "rule", "stroke": "var(--ink-soft)", "strokeWidth": 1.2},
                 "encoding": {"y": y, "strokeDash": dash},
             },
-            {
-                "data": {"values": limits},
-                "mark": {"type": "text", "align": "right", "dy": -6, "fontSize": 11, "fill": "var(--ink-soft)"},
-                "encoding": {"y": y, "x": {"value": "width"}, "text": {"field": "text"}},
-            },
+            *(
+                {
+                    "data": {"values": [limit for limit in limits if limit["above"] is above]},
+                    "mark": {"type": "text", "align": "right", "dy": dy, "fontSize": 11, "fill": "var(--ink-soft)"},
+                    "encoding": {"y": y, "x": {"value": "width"}, "text": {"field": "text"}},
+                }
+                for above, dy in ((True, -6), (False, 11))
+            ),
         ],
     )
 

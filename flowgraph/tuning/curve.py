@@ -38,6 +38,8 @@ WINDOW_MS = 32.0
 """The VAD's."""
 UNANSWERED_MS = SILENCE_NS / MS
 """A user who gets no answer has waited so long, when settings are compared."""
+EARLY_NS = 50 * MS
+"""A transcript that comes so long before the annotated end may be the one of all words: the end is soft."""
 BUDGETS = (0.05, 0.10)
 AREA_BUDGETS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.14, 0.2)
 """Evenly spread on a logarithmic axis, roughly."""
@@ -255,6 +257,9 @@ class Tuned:
     """Ends of speech are guesses from the level."""
     lost: int
     """Frames that were lost while listening."""
+    words_p50: float | None = None
+    """Milliseconds from the true end until the final transcript was there: what no policy can be faster than by much."""
+    words_p90: float | None = None
 
     @property
     def separate(self) -> bool:
@@ -281,7 +286,7 @@ def _oracle(heard: Evidence, after: Delays) -> Iterable[Outcome]:
     for index, said in enumerate(heard.said):
         if not said.answered or said.over_answer:
             continue
-        words = next((at for at in finals if said.end - 50 * MS <= at < heard.until(index)), None)
+        words = _words_at(heard, index, finals)
         ready = None if words is None else max((words - said.end) / MS, 0.0) + after.prepared / MS
         latency = None if ready is None else max(WINDOW_MS, ready) + (after.after + after.playout) / MS
         yield Outcome(
@@ -303,6 +308,23 @@ def _oracle(heard: Evidence, after: Delays) -> Iterable[Outcome]:
 
 def _percentile(values: Sequence[float], percent: float) -> float | None:
     return percentile([round(value * MS) for value in values], percent) / MS if values else None
+
+
+def words_late(heard: Iterable[Evidence]) -> list[float]:
+    """For each utterance that wants an answer: milliseconds from its true end until its final transcript was there."""
+    found = []
+    for one in heard:
+        finals = [arrival for arrival, fields in one.of_type("Transcript") if fields["final"]]
+        for index, said in enumerate(one.said):
+            if said.answered and (at := _words_at(one, index, finals)) is not None:
+                found.append((at - said.end) / MS)
+    return found
+
+
+def _words_at(heard: Evidence, index: int, finals: Sequence[int]) -> int | None:
+    """When the first final transcript came behind the true end of an utterance."""
+    end = heard.said[index].end
+    return next((at for at in finals if end - EARLY_NS <= at < heard.until(index)), None)
 
 
 # -- as plain data ------------------------------------------------------------------------------------------------------

@@ -371,6 +371,7 @@ def _outcome(
     said, until = heard.said[index], heard.until(index)
     mine = [at for at in commits if said.start <= at < until]
     sounding = next((one for one in answers if one.begin <= said.start < one.end), None)
+    stopped = sounding is not None and sounding.cut and sounding.end < until  # by this one, not by what came after it
     audible = [one for one in answers if said.start <= one.begin < until and one is not sounding]
     after = next((one.begin for one in audible if one.begin >= said.end), None)
     decided = max((at for at in mine if after is not None and at <= after), default=None)
@@ -390,10 +391,8 @@ def _outcome(
         decided=(decided - said.end) / MS if said.answered and decided is not None else None,
         latency=(after - said.end) / MS if said.answered and after is not None else None,
         missed=said.answered and after is None and not early,
-        ended=None if sounding is None or not said.over_answer else sounding.cut,
-        stopped=(sounding.silent - said.start) / MS
-        if sounding is not None and sounding.cut and said.over_answer
-        else None,
+        ended=None if sounding is None or not said.over_answer else stopped,
+        stopped=(sounding.silent - said.start) / MS if sounding is not None and stopped and said.over_answer else None,
         needless=not said.answered and bool(audible),
         prompts=sum(said.start <= at < until for at in prompts),
     )

@@ -181,6 +181,11 @@ def points(tuned: Tuned, curve: Curve) -> Grid:
 
 def notes(tuned: Tuned) -> Iterator[str]:
     """What a reader must know before believing the figures."""
+    if tuned.words_p50 is not None:
+        yield (
+            f"the final words were there {milliseconds(tuned.words_p50)} ms (p90 {milliseconds(tuned.words_p90)}) behind the true end "
+            f"of an utterance: no policy answers sooner than that and the services take ({who(tuned)})"
+        )
     for curve in tuned.curves:
         if curve.unusable:
             yield f"{curve.policy}: {curve.unusable}"
