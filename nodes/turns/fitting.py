@@ -6,8 +6,9 @@
 2. With one threshold for each checkpoint the turn is over at the first that is reached, or at `unfinished_silence`. In a pause that is a cut-off, behind
    the end it is the answer.
 3. The thresholds minimise the mean time of the answer with no more cut-offs than the budget allows. They begin so high that only silence ends a
-   turn; then that one is lowered which saves most time for each cut-off that it costs; then each is set anew to the best that
-   the others leave, until nothing gets better. Not proven to be the optimum; what comes out is replayed before it is believed.
+   turn, or with the best that a single checkpoint can do; then that one is lowered which saves most time for each cut-off that it
+   costs; then each is set anew to the best that the others leave, until nothing gets better. Not proven to be the optimum (the test
+   measures how near it comes); what comes out is replayed before it is believed.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ MOST_CANDIDATES = 40
 """Of a threshold."""
 NEVER = 2.0
 """A threshold that no probability reaches."""
+
+
+Step = tuple[list[float], float, int]
+"""A threshold for each checkpoint, mean milliseconds, cut-offs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,29 +161,32 @@ class Fit:
     def thresholds(self, budget: float) -> tuple[dict[int, float], float, int] | None:
         """(checkpoint → threshold, mean milliseconds, cut-offs); None where even silence alone cuts off too many."""
         most = int(budget * self.pauses + 1e-9)
-        chosen = [NEVER] * len(self.checkpoints)
-        best, cuts = self.judge(chosen)
+        nothing = [NEVER] * len(self.checkpoints)
+        best, cuts = self.judge(nothing)
         if cuts > most:
             return None
         candidates = [self._candidates(column) for column in range(len(self.checkpoints))]
-        while step := self._cheapest(chosen, candidates, best, cuts, most):
-            chosen, best, cuts = step
-        chosen, best, cuts = self._polished(chosen, candidates, best, cuts, most)
-        return (
-            {
-                checkpoint: threshold
-                for checkpoint, threshold in zip(self.checkpoints, chosen, strict=True)
-                if threshold < NEVER
-            },
-            best,
-            cuts,
-        )
+        found = [self._improved((nothing, best, cuts), candidates, most)]
+        for column, values in enumerate(candidates):
+            alone = ([*nothing[:column], value, *nothing[column + 1 :]] for value in values)
+            usable = [(one, *judged) for one in alone if (judged := self.judge(one))[1] <= most]
+            if usable:
+                found.append(self._improved(min(usable, key=lambda one: one[1:]), candidates, most))
+        chosen, best, cuts = min(found, key=lambda one: one[1:])
+        reachable = zip(self.checkpoints, chosen, strict=True)
+        return {checkpoint: value for checkpoint, value in reachable if value < NEVER}, best, cuts
+
+    def _improved(self, step: Step, candidates: list[list[float]], most: int) -> Step:
+        """From there, as long as anything gets better."""
+        while better := self._cheapest(*step, candidates, most):
+            step = better
+        return self._polished(*step, candidates, most)
 
     def _cheapest(
-        self, chosen: list[float], candidates: list[list[float]], best: float, cuts: int, most: int
-    ) -> tuple[list[float], float, int] | None:
+        self, chosen: list[float], best: float, cuts: int, candidates: list[list[float]], most: int
+    ) -> Step | None:
         """The one change that saves most for each cut-off."""
-        found: tuple[float, list[float], float, int] | None = None
+        found: tuple[float, Step] | None = None
         for column, values in enumerate(candidates):
             for value in values:
                 if value >= chosen[column]:
@@ -189,12 +197,10 @@ class Fit:
                     continue
                 worth = (best - mean) / (max(cost - cuts, 0) + 0.1)
                 if found is None or worth > found[0]:
-                    found = worth, changed, mean, cost
-        return None if found is None else found[1:]
+                    found = worth, (changed, mean, cost)
+        return None if found is None else found[1]
 
-    def _polished(
-        self, chosen: list[float], candidates: list[list[float]], best: float, cuts: int, most: int
-    ) -> tuple[list[float], float, int]:
+    def _polished(self, chosen: list[float], best: float, cuts: int, candidates: list[list[float]], most: int) -> Step:
         better = True
         while better:
             better = False
