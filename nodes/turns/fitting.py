@@ -44,7 +44,7 @@ FINAL_TIMEOUT_MS = 300.0
 LATE_MS = 96.0
 """A score may come so long after the pause: it was asked for within it, and the VAD hasn't heard the speech yet."""
 WINDOW_MS = 32.0
-MOST_CANDIDATES = 40
+MOST_CANDIDATES = 24
 """Of a threshold."""
 NEVER = 2.0
 """A threshold that no probability reaches."""
@@ -147,16 +147,44 @@ class Fit:
         """(mean milliseconds from the end until the turn is over, pauses that are cut off)."""
         import numpy as np
 
-        if self.checkpoints:
-            reached = self._scores >= np.asarray(thresholds)
-            first = reached.argmax(axis=1)
-            rows = np.arange(len(first))
-            times = np.where(reached[rows, first], self._times[rows, first], self._timeout)
-        else:
-            times = np.full(len(self._lengths), self._timeout)
-        cut = ~self._ends & (times <= self._lengths + LATE_MS)
-        ends = times[self._ends]
-        return float(np.minimum(ends, self._timeout).mean()) if len(ends) else 0.0, int(cut.sum())
+        reached = self._scores >= np.asarray(thresholds)
+        means, cuts = self._judged(self._first(reached, self._timeout)[None, :])
+        return float(means[0]), int(cuts[0])
+
+    def _first(self, reached: npt.NDArray[np.bool_], otherwise: Array | float, column: int = 0) -> Array:
+        """For each gap the time of the first checkpoint that is reached, of those from `column` on."""
+        import numpy as np
+
+        if not reached.shape[1]:
+            return np.broadcast_to(np.asarray(otherwise, float), len(reached))
+        first = reached.argmax(axis=1)
+        rows = np.arange(len(first))
+        return np.where(reached[rows, first], self._times[rows, column + first], otherwise)
+
+    def _judged(self, times: Array) -> tuple[Array, npt.NDArray[np.int_]]:
+        """Of rows of times, one for each gap: means and cut-offs."""
+        import numpy as np
+
+        cuts = (~self._ends & (times <= self._lengths + LATE_MS)).sum(axis=1)
+        ends = np.minimum(times[:, self._ends], self._timeout)
+        return (ends.mean(axis=1) if ends.shape[1] else np.zeros(len(times))), cuts
+
+    def _scan(
+        self, chosen: Sequence[float], column: int, values: Sequence[float]
+    ) -> Iterator[tuple[float, float, int]]:
+        """`judge` with each of these values at a column in the place of its own: (value, mean, cut-offs)."""
+        import numpy as np
+
+        if not values:
+            return
+        reached = self._scores >= np.asarray(chosen)
+        later = self._first(reached[:, column + 1 :], self._timeout, column + 1)
+        here = self._scores[:, column] >= np.asarray(values)[:, None]
+        times = np.where(here, self._times[:, column], later)
+        earlier = reached[:, :column]
+        times = np.where(earlier.any(axis=1), self._first(earlier, 0.0), times)
+        means, cuts = self._judged(times)
+        yield from zip(values, means.tolist(), cuts.tolist(), strict=True)
 
     def thresholds(self, budget: float) -> tuple[dict[int, float], float, int] | None:
         """(checkpoint → threshold, mean milliseconds, cut-offs); None where even silence alone cuts off too many."""
@@ -168,8 +196,11 @@ class Fit:
         candidates = [self._candidates(column) for column in range(len(self.checkpoints))]
         found = [self._improved((nothing, best, cuts), candidates, most)]
         for column, values in enumerate(candidates):
-            alone = ([*nothing[:column], value, *nothing[column + 1 :]] for value in values)
-            usable = [(one, *judged) for one in alone if (judged := self.judge(one))[1] <= most]
+            usable = [
+                ([*nothing[:column], value, *nothing[column + 1 :]], mean, cost)
+                for value, mean, cost in self._scan(nothing, column, values)
+                if cost <= most
+            ]
             if usable:
                 found.append(self._improved(min(usable, key=lambda one: one[1:]), candidates, most))
         chosen, best, cuts = min(found, key=lambda one: one[1:])
@@ -188,16 +219,11 @@ class Fit:
         """The one change that saves most for each cut-off."""
         found: tuple[float, Step] | None = None
         for column, values in enumerate(candidates):
-            for value in values:
-                if value >= chosen[column]:
-                    continue
-                changed = [*chosen[:column], value, *chosen[column + 1 :]]
-                mean, cost = self.judge(changed)
-                if cost > most or mean >= best - 1e-9:
-                    continue
+            lower = [value for value in values if value < chosen[column]]
+            for value, mean, cost in self._scan(chosen, column, lower):
                 worth = (best - mean) / (max(cost - cuts, 0) + 0.1)
-                if found is None or worth > found[0]:
-                    found = worth, (changed, mean, cost)
+                if cost <= most and mean < best - 1e-9 and (found is None or worth > found[0]):
+                    found = worth, ([*chosen[:column], value, *chosen[column + 1 :]], mean, cost)
         return None if found is None else found[1]
 
     def _polished(self, chosen: list[float], best: float, cuts: int, candidates: list[list[float]], most: int) -> Step:
@@ -205,11 +231,10 @@ class Fit:
         while better:
             better = False
             for column, values in enumerate(candidates):
-                for value in (NEVER, *values):
-                    changed = [*chosen[:column], value, *chosen[column + 1 :]]
-                    mean, cost = self.judge(changed)
+                for value, mean, cost in self._scan(chosen, column, (NEVER, *values)):
                     if cost <= most and (mean < best - 1e-9 or (mean <= best + 1e-9 and cost < cuts)):
-                        chosen, best, cuts, better = changed, mean, cost, True
+                        chosen = [*chosen[:column], value, *chosen[column + 1 :]]
+                        best, cuts, better = mean, cost, True
         return chosen, best, cuts
 
     def _candidates(self, column: int) -> list[float]:

@@ -6,8 +6,7 @@ import json
 import pytest
 
 from flowgraph.tuning import tables
-from flowgraph.tuning.curve import choose, figures, front, intervals, to_json
-from flowgraph.tuning.curve import Tried
+from flowgraph.tuning.curve import Tried, choose, figures, front, intervals, to_json
 from flowgraph.tuning.evidence import CantTune
 from flowgraph.tuning.replay import Outcome
 from flowgraph.tuning.run import sweeps_of, tune
@@ -76,7 +75,7 @@ def test_what_the_graph_can_not_do_is_said_beside_what_it_can() -> None:
     without = [dataclasses.replace(one, kinds=one.kinds[:3]) for one in evidence]
     graph = optimized()
 
-    tuned = tune(graph, without, without, FAST, sweeps=sweeps_of(graph, ["model"]) + [FIXED])
+    tuned = tune(graph, without, without, FAST, sweeps=[*sweeps_of(graph, ["model"]), FIXED])
 
     assert "model: nothing in this graph yields EndOfTurn" in list(tables.notes(tuned))
     with pytest.raises(CantTune, match="nothing could be tried"):

@@ -71,7 +71,9 @@ probabilities = st.floats(0, 1).map(lambda value: round(value, 2))
     pauses=st.lists(st.tuples(probabilities, probabilities, st.sampled_from([150, 250, 900])), min_size=1, max_size=8),
     budget=st.sampled_from([0.0, 0.1, 0.25, 0.5]),
 )
-def test_the_budget_is_kept_and_nothing_is_lost_against_silence(ends, pauses, budget) -> None:
+def test_the_budget_is_kept_and_nothing_is_lost_against_silence(
+    ends: list[tuple[float, float]], pauses: list[tuple[float, float, int]], budget: float
+) -> None:
     gaps = [gap(*one) for one in ends] + [gap(*scores, length=length) for *scores, length in pauses]
     fitted = fit(gaps)
 
@@ -82,7 +84,7 @@ def test_the_budget_is_kept_and_nothing_is_lost_against_silence(ends, pauses, bu
     assert cuts <= budget * len(pauses)
     assert mean <= fitted.judge([NEVER, NEVER])[0]
     row = [thresholds.get(checkpoint, NEVER) for checkpoint in fitted.checkpoints]
-    assert fitted.judge(row) == (mean, cuts)
+    assert fitted.judge(row) == (pytest.approx(mean), cuts)
 
 
 def test_it_comes_near_the_best_of_all_thresholds() -> None:
@@ -141,7 +143,7 @@ def test_fitted_thresholds_keep_their_budget_in_the_replay() -> None:
                 tuple(rng.betavariate(3, 2) for _ in range(10)),
             ),
         )
-        for _ in range(40)
+        for _ in range(16)
     ]
     evidence = [heard(*says, stt_ms=20)]
     graph = optimized()
