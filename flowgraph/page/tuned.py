@@ -138,7 +138,7 @@ def curve_chart(tuned: Tuned, budgets: Sequence[float]) -> Spec:
             },
             {
                 "data": {"values": [{"rate": budget * 100} for budget in budgets]},
-                "mark": {"type": "rule", "stroke": "var(--line)", "strokeWidth": 1.5},
+                "mark": {"type": "rule", "stroke": "var(--ink-soft)", "strokeWidth": 1.2, "opacity": 0.6},
                 "encoding": {"x": x},
             },
             {

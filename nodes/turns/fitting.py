@@ -46,6 +46,8 @@ LATE_MS = 96.0
 WINDOW_MS = 32.0
 MOST_CANDIDATES = 24
 """Of a threshold."""
+LEAST_SCORED = 0.3
+"""A checkpoint with scores for a smaller share of the ends tells too little to set a threshold by."""
 NEVER = 2.0
 """A threshold that no probability reaches."""
 
@@ -128,7 +130,7 @@ class Fit:
     def __init__(self, gaps: Sequence[Gap], *, words_weight: float, timeout_ms: float) -> None:
         import numpy as np
 
-        self.checkpoints = sorted({at for gap in gaps for at in gap.scores if at < timeout_ms})
+        self.checkpoints = _scored(gaps, timeout_ms)
         fuse = Model({}, timeout_ms, words_weight).fused
         shape = len(gaps), len(self.checkpoints)
         self._scores, self._times = np.full(shape, -1.0), np.full(shape, np.inf)
@@ -257,6 +259,13 @@ class Fit:
         if len(values) > MOST_CANDIDATES:
             values = list(np.quantile(values, np.linspace(0, 1, MOST_CANDIDATES)))
         return [round(float(value), 6) for value in values]
+
+
+def _scored(gaps: Sequence[Gap], timeout_ms: float) -> list[int]:
+    """The checkpoints that enough ends have a score at: on a machine that is too slow for the model, some are left out by chance."""
+    ends = [gap for gap in gaps if math.isinf(gap.length)]
+    there = sorted({at for gap in gaps for at in gap.scores if at < timeout_ms})
+    return [at for at in there if sum(at in gap.scores for gap in ends) >= LEAST_SCORED * len(ends)]
 
 
 def fitted_settings(heard: Sequence[Evidence], options: Options) -> Iterator[dict[str, Any]]:
