@@ -57,8 +57,8 @@ def spoken_one_by_one(conversation: Conversation, silence_ns: int) -> tuple[Samp
         spoken.append(
             Spoken(
                 text=one.text,
-                kind=getattr(one, "kind", ""),
-                asked=getattr(one, "asked", ""),
+                kind=one.kind,
+                asked=one.asked,
                 start=_ns(begin + one.speech_start),
                 end=_ns(begin + one.speech_end),
                 pauses=tuple((_ns(begin + first), _ns(begin + last + 1)) for first, last in one.hesitations),

@@ -130,7 +130,8 @@ class Fit:
     def __init__(self, gaps: Sequence[Gap], *, words_weight: float, timeout_ms: float) -> None:
         import numpy as np
 
-        self.checkpoints = _scored(gaps, timeout_ms)
+        self._scored = sorted({at for gap in gaps for at in gap.scores})
+        self.checkpoints = _worth_it(gaps, self._scored, timeout_ms)
         fuse = Model({}, timeout_ms, words_weight).fused
         shape = len(gaps), len(self.checkpoints)
         self._scores, self._times = np.full(shape, -1.0), np.full(shape, np.inf)
@@ -189,7 +190,7 @@ class Fit:
         yield from zip(values, means.tolist(), cuts.tolist(), strict=True)
 
     def thresholds(self, budget: float) -> tuple[dict[int, float], float, int] | None:
-        """(checkpoint → threshold, mean milliseconds, cut-offs); None where even silence alone cuts off too many."""
+        """(checkpoint → threshold, 1 = never; mean milliseconds; cut-offs); None where even silence alone cuts off too many."""
         most = int(budget * self.pauses + 1e-9)
         nothing = [NEVER] * len(self.checkpoints)
         best, cuts = self.judge(nothing)
@@ -206,8 +207,10 @@ class Fit:
             if usable:
                 found.append(self._improved(min(usable, key=lambda one: one[1:]), candidates, most))
         chosen, best, cuts = min(found, key=lambda one: one[1:])
-        reachable = zip(self.checkpoints, chosen, strict=True)
-        return {checkpoint: value for checkpoint, value in reachable if value < NEVER}, best, cuts
+        # All are named: a score at a checkpoint without a threshold would be held against the one before.
+        by_checkpoint = dict.fromkeys(self._scored, 1.0)
+        by_checkpoint |= {at: min(value, 1.0) for at, value in zip(self.checkpoints, chosen, strict=True)}
+        return by_checkpoint, best, cuts
 
     def _improved(self, step: Step, candidates: list[list[float]], most: int) -> Step:
         """From there, as long as anything gets better."""
@@ -261,11 +264,11 @@ class Fit:
         return [round(float(value), 6) for value in values]
 
 
-def _scored(gaps: Sequence[Gap], timeout_ms: float) -> list[int]:
+def _worth_it(gaps: Sequence[Gap], scored: Sequence[int], timeout_ms: float) -> list[int]:
     """The checkpoints that enough ends have a score at: on a machine that is too slow for the model, some are left out by chance."""
     ends = [gap for gap in gaps if math.isinf(gap.length)]
-    there = sorted({at for gap in gaps for at in gap.scores if at < timeout_ms})
-    return [at for at in there if sum(at in gap.scores for gap in ends) >= LEAST_SCORED * len(ends)]
+    enough = LEAST_SCORED * len(ends)
+    return [at for at in scored if at < timeout_ms and sum(at in gap.scores for gap in ends) >= enough]
 
 
 def fitted_settings(heard: Sequence[Evidence], options: Options) -> Iterator[dict[str, Any]]:
@@ -283,7 +286,11 @@ def fitted_settings(heard: Sequence[Evidence], options: Options) -> Iterator[dic
         fits = {timeout: Fit(gaps, words_weight=weight, timeout_ms=timeout) for timeout in _timeouts(options)}
         for budget in BUDGETS:
             found = [(fit.thresholds(budget), timeout) for timeout, fit in fits.items()]
-            usable = [(result[1], timeout, result[0]) for result, timeout in found if result is not None and result[0]]
+            usable = [
+                (result[1], timeout, result[0])
+                for result, timeout in found
+                if result and min(result[0].values(), default=1.0) < 1.0
+            ]
             if not usable:
                 continue
             _, timeout, thresholds = min(usable, key=lambda one: one[:2])

@@ -19,7 +19,7 @@ from flowgraph.tuning.evidence import Cache, key_of
 from flowgraph.tuning.run import sweeps_of, tune
 from nodes.sound.conversation import load_conversation
 from tests.browser import PROGRAM, browser
-from tests.test_page import in_a_browser
+from tests.test_page import PLOTTED, in_a_browser
 from tests.trial_runs import DEMO, short_call
 from tests.tuning.heard import FAST, Says, heard, optimized
 
@@ -217,7 +217,7 @@ def test_the_page_in_a_browser(made: tuple[Path, Tuned]) -> None:
     async def work() -> None:
         async with browser(PROGRAM) as tab:
             await tab.open(path, width=1280, height=900)
-            await tab.until("document.documentElement.dataset.plotted === 'yes'")
+            await tab.until(PLOTTED)
             points = await tab.run("document.querySelectorAll('#chart-curve .mark-symbol path').length")
             judged = sum(len(curve.points) for curve in found.curves)
             assert points == 2 * judged + 2 * 2, "mean and p90 of each setting, and what was chosen for two budgets"

@@ -36,7 +36,7 @@ def test_scores_that_tell_nothing_leave_it_to_silence() -> None:
 
     thresholds, mean, cuts = fit(gaps).thresholds(0.05) or ({100: 0.0}, 0, 0)
 
-    assert thresholds == {}
+    assert thresholds == {100: 1.0}
     assert mean == pytest.approx(1032)
     assert cuts == 0
 
@@ -83,7 +83,7 @@ def test_the_budget_is_kept_and_nothing_is_lost_against_silence(
     thresholds, mean, cuts = found
     assert cuts <= budget * len(pauses)
     assert mean <= fitted.judge([NEVER, NEVER])[0]
-    row = [thresholds.get(checkpoint, NEVER) for checkpoint in fitted.checkpoints]
+    row = [NEVER if thresholds[checkpoint] == 1.0 else thresholds[checkpoint] for checkpoint in fitted.checkpoints]
     assert fitted.judge(row) == (pytest.approx(mean), cuts)
 
 
