@@ -163,7 +163,7 @@ def tune(  # noqa: PLR0917
     tts: Annotated[str, typer.Option(metavar="TIME", help="From the first clause to its sound.")] = "150ms",
     playout: Annotated[str, typer.Option(metavar="TIME", help="From the sound to the ear.")] = "20ms",
     callers: Annotated[
-        int, typer.Option(metavar="N", help="Listen to so many at a time; without, one for each core but one.")
+        int, typer.Option(metavar="N", help="Listen to so many at a time; without, one for each core.")
     ] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Listen again to what has been heard before.")] = False,
     html: Annotated[

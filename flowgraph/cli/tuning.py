@@ -206,7 +206,7 @@ def _heard(graph: Graph, conversations: Sequence[Any], wishes: Wishes, watching:
             watching.heard(heard)
 
         # Each has a recogniser of its own; what a late one says would come late in the evidence.
-        callers = wishes.callers or max(cores() - 1, 1)
+        callers = wishes.callers or cores()
         work = evidence.hear_all(graph, list(missing.values()), callers=callers, progress=watching.second, done=done)
         with asyncio.Runner() as runner:
             runner.run(work)
@@ -245,8 +245,9 @@ class _Watching:
         """So many recorded users are heard for so long, several at a time."""
         self._whole, self._seconds, self._done = list(seconds), {}, 0
         total = sum(seconds)
-        users = f"{len(seconds)} recorded user{'s' if len(seconds) > 1 else ''}"
-        self.say(f"{graph.name} listens to {users}, {total / 60:.1f} minutes of sound, once")
+        self.say(
+            f"{graph.name} listens to {_count(len(seconds), 'recorded user')}, {total / 60:.1f} minutes of sound, once"
+        )
         self._tasks["listening"] = self._progress.add_task("listening", total=total)
 
     def second(self, index: int, seconds: float) -> None:
@@ -259,7 +260,7 @@ class _Watching:
         """A recorded user has been heard."""
         self._done += 1
         lost = f", {one.lost} frames lost" if one.lost else ""
-        self.say(f"heard {one.name}: {len(one.said)} utterances ({self._done} of {len(self._whole)}){lost}")
+        self.say(f"heard {one.name}: {_count(len(one.said), 'utterance')} ({self._done} of {len(self._whole)}){lost}")
         if self._done == len(self._whole):
             self._progress.remove_task(self._tasks.pop("listening"))
 
@@ -278,6 +279,10 @@ class _Watching:
         self._progress.console.print(Text(text, style="dim"), soft_wrap=True)
 
 
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 # -- what came out ------------------------------------------------------------------------------------------------------
 
 
@@ -287,7 +292,7 @@ def _about(wishes: Wishes, graph: Graph, sets: dict[str, list[Any]]) -> dict[str
     def named(conversations: Sequence[Any]) -> str:
         count = sum(len(one.utterances) for one in conversations)
         voices = dict.fromkeys(one.voice or one.name for one in conversations)
-        return f"{len(conversations)} conversations, {count} utterances; {'; '.join(voices)}"
+        return f"{_count(len(conversations), 'conversation')}, {_count(count, 'utterance')}; {'; '.join(voices)}"
 
     ears = evidence.front_end(graph)
     services = ", ".join(

@@ -110,8 +110,8 @@ def figures(outcomes: Iterable[Outcome]) -> Figures:
         cut_utterances=sum(one.cut_off for one in wanted),
         cut_heard=sum(one.cut_heard for one in wanted),
         mean=sum(latencies) / len(latencies) if latencies else None,
-        p50=_percentile(latencies, 50),
-        p90=_percentile(latencies, 90),
+        p50=percentile_of(latencies, 50),
+        p90=percentile_of(latencies, 90),
         decided=sum(decisions) / len(decisions) if decisions else None,
         missed=sum(one.missed for one in wanted),
         dead_air=sum(one.dead_air for one in wanted),
@@ -119,7 +119,7 @@ def figures(outcomes: Iterable[Outcome]) -> Figures:
         ended=sum(bool(one.ended) for one in over if not one.answered),
         interruptions=sum(one.answered for one in over),
         stopped=sum(bool(one.ended) for one in over if one.answered),
-        stopped_p50=_percentile(stops, 50),
+        stopped_p50=percentile_of(stops, 50),
         needless=sum(one.needless for one in outcomes),
         prompts=sum(one.prompts for one in outcomes),
     )
@@ -260,6 +260,9 @@ class Tuned:
     words_p50: float | None = None
     """Milliseconds from the true end until the final transcript was there: what no policy can be faster than by much."""
     words_p90: float | None = None
+    scores_p50: float | None = None
+    """The same of an end-of-turn model's scores, from the silence that they judge."""
+    scores_p90: float | None = None
 
     @property
     def separate(self) -> bool:
@@ -306,7 +309,8 @@ def _oracle(heard: Evidence, after: Delays) -> Iterable[Outcome]:
         )
 
 
-def _percentile(values: Sequence[float], percent: float) -> float | None:
+def percentile_of(values: Sequence[float], percent: float) -> float | None:
+    """Of milliseconds; None of nothing."""
     return percentile([round(value * MS) for value in values], percent) / MS if values else None
 
 
@@ -319,6 +323,11 @@ def words_late(heard: Iterable[Evidence]) -> list[float]:
             if said.answered and (at := _words_at(one, index, finals)) is not None:
                 found.append((at - said.end) / MS)
     return found
+
+
+def scores_late(heard: Iterable[Evidence]) -> list[float]:
+    """For each score of an end-of-turn model: milliseconds from the sound that it judges until it was there."""
+    return [(arrival - fields["at"]) / MS for one in heard for arrival, fields in one.of_type("EndOfTurn")]
 
 
 def _words_at(heard: Evidence, index: int, finals: Sequence[int]) -> int | None:

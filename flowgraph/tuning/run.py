@@ -11,11 +11,20 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
-from flowgraph.phases import percentile
-from flowgraph.tuning.curve import Curve, Point, Tried, Tuned, figures, front, oracle, words_late
+from flowgraph.tuning.curve import (
+    Curve,
+    Point,
+    Tried,
+    Tuned,
+    figures,
+    front,
+    oracle,
+    percentile_of,
+    scores_late,
+    words_late,
+)
 from flowgraph.tuning.evidence import CantTune
 from flowgraph.tuning.replay import Outcome, WrongSettings, owner_with, replay
-from flowgraph.units import MS
 
 if TYPE_CHECKING:
     from flowgraph.graph import Graph, NodeSpec
@@ -60,7 +69,7 @@ def tune(
         why = "; ".join(f"{curve.policy}: {curve.unusable}" for curve in curves)
         raise CantTune(f"nothing could be tried: {why}")
     limit = oracle(report, after)
-    late = [round(ms * MS) for ms in words_late(report)]
+    words, scores = words_late(report), scores_late(report)
     return Tuned(
         curves=tuple(curves),
         oracle=figures(limit),
@@ -68,8 +77,10 @@ def tune(
         voices=_voices(report),
         fitted_on=_voices(fit),
         estimated=any(one.estimated for one in report),
-        words_p50=percentile(late, 50) / MS if late else None,
-        words_p90=percentile(late, 90) / MS if late else None,
+        words_p50=percentile_of(words, 50),
+        words_p90=percentile_of(words, 90),
+        scores_p50=percentile_of(scores, 50),
+        scores_p90=percentile_of(scores, 90),
         lost=sum(one.lost for one in {id(one): one for one in (*fit, *report)}.values()),
     )
 

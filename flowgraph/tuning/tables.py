@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SYNTHESISERS = ("flite", "espeak", "kokoro", "piper", "festival", "mbrola", "pico", "mimic", "svox")
 """A voice whose name begins so was never a person's."""
 LIMIT = "the limit"
+SLOW_SCORES_MS = 150.0
+"""A model takes tens of milliseconds; checkpoints are 100 ms apart."""
 WIDTH, HEIGHT = 60, 14
 """Of the plot, in characters."""
 WORST = 0.5
@@ -185,6 +187,15 @@ def notes(tuned: Tuned) -> Iterator[str]:
         yield (
             f"the final words were there {milliseconds(tuned.words_p50)} ms (p90 {milliseconds(tuned.words_p90)}) behind the true end "
             f"of an utterance: no policy answers sooner than that and the services take ({who(tuned)})"
+        )
+    if tuned.scores_p50 is not None:
+        slow = tuned.scores_p50 > SLOW_SCORES_MS
+        again = (
+            ", too late to judge it by: the machine was too slow for so many at a time; again with --fresh --callers 1"
+        )
+        yield (
+            f"an end-of-turn model's score was there {milliseconds(tuned.scores_p50)} ms (p90 {milliseconds(tuned.scores_p90)}) behind the "
+            f"silence that it judges{again if slow else ''}"
         )
     for curve in tuned.curves:
         if curve.unusable:

@@ -132,6 +132,22 @@ def test_the_plot_shows_every_policy() -> None:
     assert any("·" * 20 in line for line in lines)
 
 
+def test_scores_that_came_too_late_are_not_held_against_the_model_in_silence() -> None:
+    on_time = heard(Says((500, 300, 500), scores=((0.1, 0.1), (0.9, 0.9))))
+    late = dataclasses.replace(
+        on_time, facts=tuple((at + (kind == 3) * 400_000_000, kind, values) for at, kind, values in on_time.facts)
+    )
+
+    said = {
+        name: " ".join(tables.notes(tune(optimized(), [one], [one], FAST, sweeps=[FIXED])))
+        for name, one in (("on time", on_time), ("late", late))
+    }
+
+    assert "score was there 0 ms" in said["on time"]
+    assert "too late to judge it by" not in said["on time"]
+    assert "score was there 400 ms (p90 400) behind the silence that it judges, too late to judge it by" in said["late"]
+
+
 def test_it_is_plain_data() -> None:
     evidence = [heard(*MIXED)]
 
