@@ -14,7 +14,7 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -25,6 +25,7 @@ from flowgraph.units import MS
 
 if TYPE_CHECKING:
     from flowgraph.context import Context
+    from flowgraph.tuning.sweep import Sweep
 
 OnError = Literal["fail", "skip", "restart"]
 
@@ -92,6 +93,11 @@ class Node(BaseModel):
     def candidate_ns(self) -> int:
         """For an owner that speculates: so long after the user's last word a Plan may leave it."""
         return 0
+
+    @classmethod
+    def sweeps(cls) -> Sequence[Sweep]:
+        """For an owner: the policies that `flow tune` may try, each with its settings."""
+        return ()
 
     def problems(self) -> Iterator[str]:
         """What only the node can see is wrong with its options, before anything starts. One sentence each."""

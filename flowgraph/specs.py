@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 from flowgraph.frame import Frame
-from flowgraph.node import Node, OnError
+from flowgraph.node import Node, OnError, service_options
 
 NodeClass: TypeAlias = type[Node]
 Overflow: TypeAlias = Literal["block", "drop_oldest", "fail"]
@@ -76,3 +77,12 @@ class ServiceSpec:
     def embedded(self) -> bool:
         """Do we start it?"""
         return self.url == "embedded"
+
+
+def services_used(nodes: Mapping[str, NodeSpec]) -> set[str]:
+    """Names of the services that these nodes ask for."""
+    return {
+        spec.options.get(option, spec.cls.model_fields[option].default)
+        for spec in nodes.values()
+        for option in service_options(spec.cls)
+    }

@@ -147,8 +147,10 @@ class Worker:
                 if not pending or (self.inbox.source and self._producer is not None and self._producer.done()):
                     return
                 changed = loop.create_task(self._changed.wait())
-                await asyncio.wait([*pending, changed], return_when=asyncio.FIRST_COMPLETED)
-                changed.cancel()
+                try:
+                    await asyncio.wait([*pending, changed], return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    changed.cancel()
                 self._changed.clear()
         finally:
             mine = [task for task in (self._consumer, self._producer) if task is not None and not task.done()]

@@ -19,9 +19,9 @@ It alone turns facts into plans. Two decisions are kept apart:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,9 @@ from nodes.turns.overlap import UNFINISHED, Listening, Overlap, backchannels
 from nodes.turns.pauses import Pauses
 from nodes.turns.said import COVERS_NS, Said, same
 from nodes.vocabulary import EndOfTurn, Failure, Heard, Prefix, Prompt, SpeechStarted, ToolResult, Transcript, Voice
+
+if TYPE_CHECKING:
+    from flowgraph.tuning.sweep import Sweep
 
 DEFAULT_SYSTEM = (
     "You are a voice assistant. You are heard, not read: answer in one to three short spoken sentences, "
@@ -158,6 +161,12 @@ class Dialogue(Node):
 
     def candidate_ns(self) -> int:
         return self.speculate_after if isinstance(self.speculate_after, int) else 0
+
+    @classmethod
+    def sweeps(cls) -> Sequence[Sweep]:
+        from nodes.turns.sweeps import SWEEPS
+
+        return SWEEPS
 
     def problems(self) -> Iterator[str]:
         if isinstance(self.speculate_after, int) and self.end != "transcript":

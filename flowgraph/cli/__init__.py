@@ -163,6 +163,59 @@ def compare(  # noqa: PLR0917
 
 
 @app.command()
+def tune(  # noqa: PLR0917
+    graph: GraphName,
+    settings: Settings = [],  # noqa: B006
+    conversations: Annotated[
+        str,
+        typer.Option(
+            "--conversations",
+            "-c",
+            metavar="DIR",
+            help="Recorded users: a folder of conversations (with `fit` and `report` in it, settings are chosen on the one and judged on "
+            "the other), one conversation, or a bundled name.",
+        ),
+    ] = "",
+    fit: Annotated[str, typer.Option(metavar="DIR", help="The recorded users on whom settings are chosen.")] = "",
+    report: Annotated[str, typer.Option(metavar="DIR", help="Those on whom they are judged.")] = "",
+    policy: Annotated[
+        str, typer.Option(metavar="NAME,…", help="Policies to sweep: fixed, adaptive, model. All without it.")
+    ] = "",
+    budget: Annotated[
+        str, typer.Option(metavar="SHARE", help="So many of the pauses may be taken for the end.")
+    ] = "5%",
+    llm: Annotated[str, typer.Option(metavar="TIME", help="From the prompt to the first clause.")] = "200ms",
+    tts: Annotated[str, typer.Option(metavar="TIME", help="From the first clause to its sound.")] = "150ms",
+    playout: Annotated[str, typer.Option(metavar="TIME", help="From the sound to the ear.")] = "20ms",
+    callers: Annotated[
+        int, typer.Option(metavar="N", help="Listen to so many at a time; without, one for each core.")
+    ] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Listen again to what has been heard before.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a report: one page, with the curve.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE.yaml", help="Write the graph with the best setting within --budget.")
+    ] = None,
+) -> None:
+    """Choose how the end of a turn is told: how long users wait, against how often they are cut off.
+
+    Each recorded user is heard once, in real time, by the graph's own ears; then every setting is tried on virtual time. What was heard is
+    kept, so that the next sweep takes seconds.
+
+    Exit code: 0 fine; 1 listening failed, or no setting keeps the budget and none is written; 2 the graph or an argument is wrong; 130 Ctrl-C.
+    """
+    from flowgraph.cli.tuning import Wishes, tune_graph
+
+    wishes = Wishes(
+        graph, settings, conversations=conversations, fit=fit, report=report, policies=policy, budget=budget, llm=llm, tts=tts,
+        playout=playout, callers=callers, fresh=fresh, html=html, json=json, write=write,
+    )  # fmt: skip
+    raise typer.Exit(tune_graph(wishes))
+
+
+@app.command()
 def trace(
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="What `flow run --trace FILE.jsonl` wrote.")],
     turn: Annotated[int | None, typer.Option(metavar="N", help="One turn on a time axis; 0 is the greeting.")] = None,

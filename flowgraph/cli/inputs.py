@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _SOUND = (".wav", ".wave")
 _CONVERSATION = (".yaml", ".yml")
 _ADDRESSES = ("file:", "caller:")
-_CONVERSATIONS = Path(__file__).resolve().parent.parent.parent / "graphs" / "conversations"
+CONVERSATIONS = Path(__file__).resolve().parent.parent.parent / "graphs" / "conversations"
 
 
 class NoInput(FlowError):
@@ -57,7 +57,7 @@ def address_of(wish: str, *, option: str = "--input") -> str:
         return f"file:{_there(path, option)}"
     if path.is_dir() or path.suffix.lower() in _CONVERSATION:
         return f"caller:{_there(path, option)}"
-    bundled = _CONVERSATIONS / f"{wish}.yaml"
+    bundled = CONVERSATIONS / f"{wish}.yaml"
     if "/" not in wish and bundled.is_file():
         return f"caller:{bundled}"
     return wish

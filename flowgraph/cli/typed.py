@@ -10,7 +10,8 @@ import networkx as nx
 from flowgraph import catalog
 from flowgraph.errors import FlowError
 from flowgraph.graph import Edge, Graph, NodeSpec
-from flowgraph.node import ports, service_options
+from flowgraph.node import ports
+from flowgraph.specs import services_used
 
 if TYPE_CHECKING:
     from flowgraph.frame import Frame
@@ -47,11 +48,7 @@ def typed(graph: Graph) -> Graph:
         for other in kept
         if (types := _carried(nodes[other].cls, keyboard))
     ]
-    used = {
-        spec.options.get(option, spec.cls.model_fields[option].default)
-        for spec in nodes.values()
-        for option in service_options(spec.cls)
-    }
+    used = services_used(nodes)
     return dataclasses.replace(
         graph,
         nodes=nodes,

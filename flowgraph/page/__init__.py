@@ -46,7 +46,11 @@ def require(path: Path, *, option: str = "--html") -> None:
 def write(path: Path, comparison: Comparison, graphs: Mapping[str, Graph], about: Mapping[str, Any]) -> None:
     """Write the page. Raises NoReport."""
     require(path)
-    text = rendered(comparison, graphs, about)
+    save(path, rendered(comparison, graphs, about))
+
+
+def save(path: Path, text: str) -> None:
+    """Write a page's text. Raises NoReport."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -55,8 +59,6 @@ def write(path: Path, comparison: Comparison, graphs: Mapping[str, Graph], about
 
 def rendered(comparison: Comparison, graphs: Mapping[str, Graph], about: Mapping[str, Any]) -> str:
     """The page's text."""
-    from jinja2 import Environment, StrictUndefined
-
     from flowgraph.page import charts, clips, picture
 
     first, last = comparison.graphs[0], comparison.graphs[-1]
@@ -70,21 +72,15 @@ def rendered(comparison: Comparison, graphs: Mapping[str, Graph], about: Mapping
     gains = findings.gains(comparison)
     if gains is not None:
         plots["gains"] = charts.gained(comparison)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals.update(
+    return fill(
+        "page.html",
         colour=lambda graph: charts.graph_colour(comparison, graph),
         phase_colour=charts.phase_colour,
         titled=lambda graph: findings.titled(comparison, graph),
         letter=lambda graph: findings.letter(comparison, graph),
         ms=findings.milliseconds,
         half=clips.HALF,
-    )
-    template = environment.from_string(resource("page.html"))
-    return template.render(
         title=" · ".join(findings.titled(comparison, graph) for graph in comparison.graphs),
-        style=resource("page.css"),
-        script=_script(resource("page.js")),
-        vega=_vega(),
         plots=plots,
         phases=charts.phases(comparison),
         headline=findings.headline(comparison),
@@ -106,6 +102,21 @@ def rendered(comparison: Comparison, graphs: Mapping[str, Graph], about: Mapping
         ],
         about=dict(about),
     )
+
+
+def fill(template: str, **values: Any) -> str:
+    """A page from a template of this folder, with its style, its scripts and the plot library in it."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(resource),
+    )
+    shared = {"style": resource("page.css"), "script": _script(resource("page.js")), "vega": _vega()}
+    return environment.get_template(template).render(**shared, **values)
 
 
 @functools.cache

@@ -52,7 +52,7 @@ def waterfall(comparison: Comparison) -> Spec:
     for row in rows:
         utterance = row.pop("utterance")
         row["turn"] = _turn_label(utterance, texts[utterance])
-    return _spec(
+    return spec(
         height=len(labels) * (len(comparison.graphs) * BAR_HEIGHT + ROW_PADDING),
         data=rows,
         mark={"type": "bar", "cornerRadius": 1.5},
@@ -177,7 +177,7 @@ def distribution(comparison: Comparison) -> Spec:
         for graph in comparison.graphs
         if (found := comparison.latencies(graph))
     ]
-    return _spec(
+    return spec(
         height=260,
         data=rows,
         mark={"type": "line", "interpolate": "step-after", "strokeWidth": 2.5, "strokeCap": "round"},
@@ -253,7 +253,7 @@ def _steps(rows: list[dict[str, Any]], title: str) -> Spec:
         "field": "name", "type": "nominal", "sort": names, "title": None, "scale": {"paddingInner": 0.3},
         "axis": {"domain": False, "ticks": False, "labelLimit": 200},
     }  # fmt: skip
-    return _spec(
+    return spec(
         height=len(names) * 30,
         data=rows,
         mark={"type": "bar", "cornerRadius": 1.5},
@@ -298,9 +298,10 @@ def _graph_scale(comparison: Comparison) -> Spec:
     }  # fmt: skip
 
 
-def _spec(
+def spec(
     *, height: int, data: list[dict[str, Any]], mark: Spec, encoding: Spec, above: list[Spec] | None = None
 ) -> Spec:
+    """A plot as wide as the page, in the page's colours. `above`: layers on top."""
     body: Spec = {"mark": mark, "encoding": encoding}
     layers = {"layer": [body, *above]} if above else body
     return {
@@ -338,5 +339,6 @@ __all__ = [
     "phase_colour",
     "saved_by_phase",
     "show_still",
+    "spec",
     "waterfall",
 ]
