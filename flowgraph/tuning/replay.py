@@ -231,7 +231,9 @@ def _services(types: tuple[type[Frame], ...]) -> type[Node]:
     """All that makes a sound of a prompt."""
 
     class Services(Node):
-        async def process(self, frame: Frame) -> AsyncIterator[_Prepared]:  # noqa: ARG002
+        async def process(self, frame: Frame) -> AsyncIterator[_Prepared]:
+            if not frame.is_plan:
+                return  # what it says to have things ready
             await asyncio.sleep(self.__dict__["_prepared_s"])
             yield _Prepared()
 
