@@ -99,7 +99,7 @@ class Dialogue(Node):
         0.05,
         gt=0,
         lt=1,
-        description="`model`: of a user's pauses of 100 ms or more, this share may be taken for the end; picks the thresholds.",
+        description="`model`: of a user's pauses of 100 ms or more, this share may be taken for the end. Picks thresholds to begin with; `flow tune` fits them.",
     )
     thresholds: dict[str, float] = Field(
         {},

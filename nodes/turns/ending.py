@@ -133,21 +133,21 @@ class Model:
         return 1 / (1 + math.exp(-logit))
 
 
-FITTED: Mapping[float, Mapping[int, float]] = {
+BUDGETS: Mapping[float, Mapping[int, float]] = {
     0.02: {100: 0.98, 200: 0.97, 300: 0.95, 500: 0.9, 800: 0.8},
     0.05: {100: 0.95, 200: 0.9, 300: 0.85, 500: 0.7, 800: 0.5},
     0.10: {100: 0.9, 200: 0.8, 300: 0.7, 500: 0.5, 800: 0.3},
 }
-"""Budget of cut-offs → thresholds."""
+"""Budget of cut-offs → thresholds. Set by hand, stricter for a smaller budget: where to begin. `flow tune` fits one's own."""
 
 
 def thresholds_for(stated: Mapping[str, float], budget: float) -> Mapping[int, float]:
-    """Milliseconds of silence → probability: as stated, else those fitted to the largest budget within `budget`.
+    """Milliseconds of silence → probability: as stated, else those for the largest budget within `budget`.
 
     Raises ValueError where a key is no duration, or a value no probability.
     """
     if not stated:
-        return FITTED[max((one for one in FITTED if one <= budget), default=min(FITTED))]
+        return BUDGETS[max((one for one in BUDGETS if one <= budget), default=min(BUDGETS))]
     thresholds = {}
     for silence, probability in stated.items():
         if not 0 <= probability <= 1:

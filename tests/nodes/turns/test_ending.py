@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from nodes.turns.ending import FITTED, Adaptive, Evidence, Fixed, Model, thresholds_for
+from nodes.turns.ending import BUDGETS, Adaptive, Evidence, Fixed, Model, thresholds_for
 from nodes.turns.pauses import Pauses
 
 ADAPTIVE = Adaptive(finished_ms=240, unclear_ms=400, unfinished_ms=1200)
@@ -66,17 +66,17 @@ def test_the_words_raise_or_lower_what_the_sound_says() -> None:
 
 
 def test_a_budget_picks_thresholds_that_keep_it() -> None:
-    assert thresholds_for({}, 0.05) == FITTED[0.05]
-    assert thresholds_for({}, 0.07) == FITTED[0.05]
-    assert thresholds_for({}, 0.001) == FITTED[min(FITTED)]
+    assert thresholds_for({}, 0.05) == BUDGETS[0.05]
+    assert thresholds_for({}, 0.07) == BUDGETS[0.05]
+    assert thresholds_for({}, 0.001) == BUDGETS[min(BUDGETS)]
     assert thresholds_for({"200ms": 0.9, "0.5s": 0.4}, 0.05) == {200: 0.9, 500: 0.4}
 
 
 def test_a_smaller_budget_is_never_surer_sooner() -> None:
-    budgets = sorted(FITTED)
+    budgets = sorted(BUDGETS)
     for strict, loose in itertools.pairwise(budgets):
-        for checkpoint in FITTED[strict].keys() & FITTED[loose].keys():
-            assert FITTED[strict][checkpoint] >= FITTED[loose][checkpoint]
+        for checkpoint in BUDGETS[strict].keys() & BUDGETS[loose].keys():
+            assert BUDGETS[strict][checkpoint] >= BUDGETS[loose][checkpoint]
 
 
 def test_thresholds_that_are_none_are_refused() -> None:
