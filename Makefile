@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: run test lint check-types pytest compare bench mutants soak schema wheel-test format clean help
+.PHONY: run test lint check-types pytest compare steps bench mutants soak schema wheel-test format clean help
 
 run: $(VENV)/.installed  ## hold a spoken conversation (with the bundled caller, where there is no sound hardware)
 	@$(BIN)/flow run $(GRAPH) $(ARGS)
@@ -29,6 +29,10 @@ pytest: $(VENV)/.installed-dev
 
 compare: $(VENV)/.installed-dev  ## the old sequential program against the streaming one, over a rented GPU's network: report.html
 	$(BIN)/flow compare graphs/baseline.yaml graphs/optimized.yaml --network runpod --html report.html $(ARGS)
+
+steps: $(VENV)/.installed-dev  ## the way from one to the other, step by step, with what each gains (the last step's model comes in a wheel)
+	@$(PIP) install --no-deps pipecat-ai
+	$(BIN)/flow compare graphs/baseline.yaml graphs/steps/*.yaml $(ARGS)
 
 bench: $(VENV)/.installed-dev  ## what the engine costs, against bare asyncio in the same run
 	$(BIN)/python -m tests.benchmarks $(ARGS)
