@@ -23,7 +23,7 @@ from flowgraph.trials import WARM_UP, Circumstances, NothingAnswered, Trial, run
 from nodes.sentence_split import SentenceSplit
 from nodes.servers import scripted
 from nodes.sound.levels import first_audible
-from nodes.vocabulary import Prompt, Sentence, Speech, Token
+from nodes.vocabulary import Pace, Prompt, Sentence, Speech, Token
 from tests.sharp import SHARP, Sharp, Tone, caller_known_to_the_sample
 from tests.trial_runs import OPTIMIZED, graph_for, servers, short_call, virtual_trial
 
@@ -61,7 +61,7 @@ class Made:
 class LateSplit(SentenceSplit):
     """Takes 100 ms for the first clause."""
 
-    async def process(self, frame: Token | End) -> AsyncIterator[Sentence | End]:  # type: ignore[override]
+    async def process(self, frame: Token | Pace | End) -> AsyncIterator[Sentence | End]:  # type: ignore[override]
         sentences = list(super().process(frame))
         if any(isinstance(one, Sentence) for one in sentences):
             await asyncio.sleep(PLANTED_MS / 1000)
