@@ -86,7 +86,7 @@ class Dialogue(Node):
         400 * MS, description="So much silence ends the user's turn; with `adaptive`, where the words don't tell."
     )
     finished_silence: Duration = Field(
-        240 * MS, description="`adaptive`: so much silence is enough where the words sound finished."
+        320 * MS, description="`adaptive`: so much silence is enough where the words sound finished."
     )
     unfinished_silence: Duration = Field(
         1200 * MS,

@@ -10,7 +10,7 @@ import random
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from nodes.servers import scripted
@@ -34,7 +34,7 @@ LINES = (
 
 
 @pytest.mark.timeout(400)
-@settings(max_examples=1000, derandomize=True, **MANY)
+@settings(max_examples=1000, derandomize=True, phases=[Phase.explicit, Phase.generate], **MANY)
 @given(schedule=SCHEDULE, options=OPTIONS, number=st.integers(0, 1 << 16))
 def test_whatever_is_said_and_when(schedule: list[Speaks], options: dict[str, object], number: int) -> None:
     check(held(schedule, options, number), schedule)

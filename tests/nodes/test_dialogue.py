@@ -425,7 +425,7 @@ def test_what_sounds_finished_is_answered_sooner_and_what_cannot_be_the_end_late
     unclear = talk(Dialogue(**ADAPTIVE), Says("my name is david", 960), Waits(4000))
     unfinished = talk(Dialogue(**ADAPTIVE), Says("could you please tell me", 960), Waits(4000))
 
-    assert commits(finished) == [960 + 256]
+    assert commits(finished) == [960 + 320]
     assert commits(unclear) == [960 + 416]
     assert commits(unfinished) == [960 + 1216]
 
@@ -455,8 +455,8 @@ def test_after_a_yes_or_no_question_a_single_yes_is_enough() -> None:
     told = talk(Dialogue(**ADAPTIVE), *timeline, answer="one two three four five six seven eight nine ten")
 
     end = 960 + 4000 + 320
-    assert commits(asked)[1] - end == 256
-    assert commits(told)[1] - end > 256
+    assert commits(asked)[1] - end == 320
+    assert commits(told)[1] - end > 320
 
 
 def test_the_model_ends_the_turn_where_it_is_sure() -> None:
