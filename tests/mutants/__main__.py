@@ -78,6 +78,9 @@ def verdict(mutant: Mutant) -> tuple[str, str]:
 def main(words: list[str]) -> int:
     console = Console()
     mutants = [mutant for mutant in MUTANTS if all(word in f"{mutant.rule} {mutant.name}" for word in words)]
+    if not mutants:
+        console.print(f"[red]No mutant's name holds {' and '.join(words)}.[/red]")
+        return 2
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutant-") as name:
         copy_tree(Path(name))
@@ -97,7 +100,7 @@ def main(words: list[str]) -> int:
             console.print(f"[{colour}]{found:>8}[/{colour}]  {mutant.rule:>2}  {mutant.name}")
     console.print(table)
     console.print(f"{len(mutants) - survivors} of {len(mutants)} noticed, in {time.monotonic() - started:.0f} s")
-    return 1 if survivors or not mutants else 0
+    return 1 if survivors else 0
 
 
 if __name__ == "__main__":
