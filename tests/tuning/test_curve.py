@@ -84,7 +84,7 @@ def test_what_the_graph_can_not_do_is_said_beside_what_it_can() -> None:
 
 def test_a_setting_that_makes_no_dialogue_is_left_out_and_said() -> None:
     evidence = [heard(*MIXED)]
-    wrong = Sweep("fixed", grid([{"end_silence": "50ms"}, {"end_silence": "300ms"}]))
+    wrong = Sweep("fixed", grid({"end": "fixed", "end_silence": silence} for silence in ("50ms", "300ms")))
 
     tuned = tune(optimized(), evidence, evidence, FAST, sweeps=[wrong])
 
