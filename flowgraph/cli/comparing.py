@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
 
 from flowgraph import findings
-from flowgraph.cli.console import stderr, stdout, tell_error
+from flowgraph.cli.console import progress, stderr, stdout, tell_error
 from flowgraph.cli.inputs import address_of, input_settings, settings_by_ear
 from flowgraph.compare import Comparison, RunResult
 from flowgraph.errors import FlowError
@@ -212,17 +212,7 @@ class _Watching:
         self._expected = 0
         self._task = TaskID(0)
         self._said: set[str] = set()
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._progress = progress(console)
 
     def __enter__(self) -> _Watching:
         self._progress.start()

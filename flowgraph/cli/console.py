@@ -11,6 +11,7 @@ from flowgraph.errors import FlowError, GraphError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 PIPE_COLUMNS = 100
 """Tables in a pipe or a file are this wide, unless COLUMNS says otherwise."""
@@ -29,6 +30,23 @@ def coloured(text: str, colour: str) -> str:
     """Text for `typer.echo`, which leaves colours out where no terminal shows them: a line alone isn't worth rich's import."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") in ("dumb", "unknown")
     return text if plain else typer.style(text, fg=colour)
+
+
+def progress(console: Console) -> Progress:
+    """For what takes minutes: what is done, a bar, the time so far and the time left. Nothing where there is no terminal."""
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def _console(*, stderr: bool) -> Console:

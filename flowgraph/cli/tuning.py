@@ -15,11 +15,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
 
-from flowgraph.cli.console import stderr, stdout
+from flowgraph.cli.console import progress, stderr, stdout
 from flowgraph.cli.inputs import CONVERSATIONS
 from flowgraph.errors import FlowError
 from flowgraph.graph import Graph
@@ -217,17 +217,7 @@ class _Watching:
     """How far it is. On a terminal with a bar; a line for each conversation and policy anywhere."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._progress = progress(console)
         self._tasks: dict[str, TaskID] = {}
         self._seconds: dict[int, float] = {}
         self._whole: list[float] = []
