@@ -43,6 +43,11 @@ def play(card: SoundCard, scenario: str, folder: Path) -> dict[str, Any]:
     return known
 
 
+def starved(known: dict[str, Any]) -> bool:
+    """Did the device itself say that it ran dry, or over? Then what it played and heard says nothing about us."""
+    return bool(known["underflows"] or known["overflows"] or known["lost"])
+
+
 def captured(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """What the microphone heard: samples at 16 kHz, and the time of each."""
     with np.load(folder / "captured.npz") as data:
@@ -80,18 +85,25 @@ def monitored(card: SoundCard, path: Path) -> Iterator[None]:
             card.pactl("set-default-source", "microphone")
 
 
+def played(card: SoundCard, scenario: str, folders: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """A scenario in which the device was never starved; after three that it was in, the last."""
+    for _ in range(3):
+        folder = folders.mktemp(scenario)
+        with monitored(card, folder / "monitor.raw"):
+            known = play(card, scenario, folder)
+        if not starved(known):
+            break
+    return known, folder
+
+
 @pytest.fixture(scope="module")
 def answered(card: SoundCard, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    folder = tmp_path_factory.mktemp("answers")
-    with monitored(card, folder / "monitor.raw"):
-        return play(card, "answers", folder), folder
+    return played(card, "answers", tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def interrupted(card: SoundCard, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    folder = tmp_path_factory.mktemp("interruptions")
-    with monitored(card, folder / "monitor.raw"):
-        return play(card, "interruptions", folder), folder
+    return played(card, "interruptions", tmp_path_factory)
 
 
 def test_the_card_is_found_as_the_default_device(card: SoundCard, tmp_path: Path) -> None:
