@@ -271,6 +271,16 @@ class Verdict:
         return self.value is not None and self.value <= self.limit
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A graph that was to be compared and can't start on this machine."""
+
+    graph: str
+    why: str
+    remedy: str
+    """What to do about it; "" = nothing is known."""
+
+
 class Comparison:
     """All runs of all graphs, and what follows from them."""
 
@@ -280,11 +290,18 @@ class Comparison:
         *,
         order: Sequence[str] = (),
         budgets: Mapping[str, Mapping[str, int]] | None = None,
+        left_out: Iterable[LeftOut] = (),
     ) -> None:
-        """`order` of the graphs: as they ran, without it. `budgets`: by graph, as the files state them (nanoseconds)."""
+        """`order` of the graphs: as they ran, without it. `budgets`: by graph, as the files state them (nanoseconds).
+
+        `left_out`: those of the order that couldn't start.
+        """
         self.runs = list(runs)
+        self.left_out = list(left_out)
         ran = dict.fromkeys(run.graph for run in self.runs)
-        self.graphs = [graph for graph in dict.fromkeys((*order, *ran)) if graph in ran]
+        self.named = list(dict.fromkeys((*order, *ran)))
+        """All that were to be compared: the letters are theirs, whether they ran or not."""
+        self.graphs = [graph for graph in self.named if graph in ran]
         self._budgets = budgets or {}
 
     @property
@@ -418,6 +435,7 @@ class Comparison:
                 }
                 for graph in self.graphs
             ],
+            "left_out": [dataclasses.asdict(one) for one in self.left_out],
             "against": first,
             "differences": against,
             "gains": [

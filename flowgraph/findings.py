@@ -36,7 +36,7 @@ class Grid:
 
 def letter(comparison: Comparison, graph: str) -> str:
     """A for the first, B for the second, …"""
-    return chr(ord("A") + comparison.graphs.index(graph))
+    return chr(ord("A") + comparison.named.index(graph))
 
 
 def titled(comparison: Comparison, graph: str) -> str:
@@ -106,6 +106,12 @@ def overview(comparison: Comparison) -> Grid:
             "apart: ms between the two in the turn in which they differ most."
         )
     return Grid("First sound heard", heads, tuple(rows), note=note, texts=2)
+
+
+def left_out(comparison: Comparison) -> Grid | None:
+    """The graphs that couldn't start; None where all could."""
+    rows = tuple((titled(comparison, one.graph), one.why, one.remedy or NONE) for one in comparison.left_out)
+    return Grid("Left out: can't start here", ("graph", "why", "what to do"), rows, texts=3) if rows else None
 
 
 def differences(comparison: Comparison) -> Grid:

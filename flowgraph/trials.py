@@ -1,7 +1,8 @@
 """The runs behind a comparison: the same recorded caller for every graph, in real time, interleaved.
 
 Repeats go A B, B A, A B, … (ABBA): what drifts (a warming machine, a busy neighbour) falls on both alike. One run to warm
-up is thrown away. Each run has servers of its own, started for it, so that no run inherits a cache.
+up is thrown away. Each run has servers of its own, started for it, so that no run inherits a cache. Before all of them each
+graph is started and stopped once: what this machine lacks is known at once, not after minutes.
 
 By ear: the caller is a program of its own that speaks into the default microphone, and what the default output plays is recorded;
 the latencies are that recording's.
@@ -14,12 +15,12 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowgraph.compare import RunResult
+from flowgraph.compare import LeftOut, RunResult
 from flowgraph.errors import FlowError
 from flowgraph.node import ports
 from flowgraph.recording import recording
@@ -67,6 +68,37 @@ class Circumstances:
     """Told of each turn when it is over."""
     say: Callable[[str], None] | None = None
     """Told each line for the user."""
+
+
+def start_each(
+    graphs: Sequence[tuple[str, Graph]],
+    circumstances: Circumstances,
+    *,
+    needed: Collection[str],
+    on_start: Callable[[str], None],
+) -> Iterator[LeftOut]:
+    """Start and stop every graph, with its servers; yields those that can't start here.
+
+    Raises what keeps one that is `needed` from starting, what would leave fewer than two, and GraphError or another error of
+    exit code 2: that graph is wrong, wherever it runs.
+    """
+    startable = len(graphs)
+    for name, graph in graphs:
+        on_start(name)
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(_start(Trial(name, graph, WARM_UP), circumstances))
+        except FlowError as error:
+            startable -= 1
+            if error.exit_code != 1 or name in needed or startable < 2:
+                raise
+            yield LeftOut(name, error.message, error.hint)
+
+
+async def _start(trial: Trial, circumstances: Circumstances) -> None:
+    services = _services(trial, circumstances.conditions) if trial.graph.services else None
+    async with Session(trial.graph, services=services):
+        pass
 
 
 def schedule(graphs: Sequence[tuple[str, Graph]], runs: int, *, warm_up: bool = True) -> list[Trial]:

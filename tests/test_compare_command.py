@@ -185,6 +185,83 @@ def test_a_run_that_fails_is_named_and_what_was_measured_before_is_shown(
     assert "Only A slow has a finished run." in out
 
 
+@pytest.fixture
+def lacking(files: tuple[str, str, str], tmp_path: Path) -> str:
+    """A graph that is right, and whose model isn't on this machine."""
+    nodes = "  vad: {type: vad}\n  turn: {type: smart_turn, model: nowhere.onnx}\n  words: {type: printer}\n"
+    text = SHARP_FILE.replace("name: sharp", "name: lacking").replace("edges:\n", f"{nodes}edges:\n")
+    path = tmp_path / "lacking.yaml"
+    path.write_text(f"{text}  - mic -> vad -> turn -> words\n  - mic -> turn\n", encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_graph_that_cannot_start_here_is_left_out_and_named_everywhere(
+    files: tuple[str, str, str], lacking: str, tmp_path: Path
+) -> None:
+    slow, fast, call = files
+    page = tmp_path / "report.html"
+
+    told = flow(slow, lacking, fast, "-c", call, "--runs", "1", "--html", str(page))
+    data = json.loads(flow(slow, lacking, fast, "-c", call, "--runs", "1", "--json", "--fail-if", "C p50 > 1s").stdout)
+
+    assert told.exit_code == 1
+    assert "left out: B lacking can't start: " in told.stderr
+    assert "node 'turn' failed: there is no file nowhere.onnx" in told.stderr
+    assert "run 3 of 3, C fast (repeat 1): p50 500 ms" in told.stderr
+    assert told.stderr.splitlines()[-1] == "left out: B lacking"
+    assert "Left out: can't start here" in told.stdout
+    assert "pip install --no-deps pipecat-ai" in " ".join(told.stdout.split())
+    assert "C fast is heard 200 ms sooner than A slow" in told.stdout
+    assert "there is no file nowhere.onnx" in page.read_text(encoding="utf-8")
+    assert [graph["graph"] for graph in data["graphs"]] == ["slow", "fast"]
+    [left_out] = data["left_out"]
+    assert left_out["graph"] == "lacking"
+    assert "there is no file nowhere.onnx" in left_out["why"]
+    assert "pip install --no-deps pipecat-ai" in left_out["remedy"]
+    assert data["fail_if"] == {"C p50 > 1s: fast has 500 ms": False}
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(
+    ("order", "options", "which"),
+    [
+        pytest.param("lacking slow fast", [], "A", id="the one that the others are compared with"),
+        pytest.param("slow lacking", [], "B", id="one of two"),
+        pytest.param("slow lacking lacking", [], "C", id="two of three"),
+        pytest.param("slow lacking fast", ["--fail-if", "B p50 > 1s"], "B", id="judged"),
+        pytest.param("slow fast lacking", ["--fail-if", "p50 > 1s"], "C", id="judged without a name"),
+        pytest.param("slow lacking fast", ["--fail-if", "C slower than B by 5%"], "B", id="judged against"),
+    ],
+)
+def test_without_a_graph_that_is_needed_nothing_is_measured(
+    order: str, options: list[str], which: str, files: tuple[str, str, str], lacking: str
+) -> None:
+    slow, fast, call = files
+    paths = {"slow": slow, "fast": fast, "lacking": lacking}
+
+    found = flow(*(paths[name] for name in order.split()), "-c", call, "--runs", "1", *options)
+
+    assert found.exit_code == 1
+    assert f"starting {which} lacking" in found.stderr
+    assert "there is no file nowhere.onnx" in found.stderr
+    assert "p50" not in found.stderr
+    assert found.stdout == ""
+
+
+def test_a_wrong_graph_among_many_stops_all_before_anything_starts(
+    files: tuple[str, str, str], lacking: str, tmp_path: Path
+) -> None:
+    slow, fast, call = files
+    (tmp_path / "wrong.yaml").write_text("extends: slow.yaml\nnodes: {tts: {colour: red}}\n", encoding="utf-8")
+
+    found = flow(slow, lacking, str(tmp_path / "wrong.yaml"), fast, "-c", call)
+
+    assert found.exit_code == 2
+    assert "colour" in found.stderr
+    assert "left out" not in found.stderr
+
+
 def test_services_are_put_behind_the_network_and_every_graph_gets_the_same_jitter() -> None:
     graph = Graph.load("optimized", environ={})
     conditions = Conditions.parse("runpod")

@@ -143,7 +143,10 @@ def compare(  # noqa: PLR0917
 ) -> None:
     """Measure graphs against each other: the same recorded caller, in turns, in real time.
 
-    Exit code: 0 fine; 1 a run failed, or a --fail-if condition holds; 2 a graph or an argument is wrong; 130 Ctrl-C.
+    A graph that can't start on this machine (a model, a device, a server is missing) is left out, and the others are compared; but
+    not without the first, nor without one that --fail-if judges.
+
+    Exit code: 0 fine; 1 a run failed, a graph was left out, or a --fail-if condition holds; 2 a graph or an argument is wrong; 130 Ctrl-C.
     """
     from flowgraph.cli.comparing import Wishes, compare_graphs
 

@@ -23,7 +23,7 @@ from rich.text import Text
 from flowgraph import findings
 from flowgraph.cli.console import progress, stderr, stdout, tell_error
 from flowgraph.cli.inputs import address_of, input_settings, settings_by_ear
-from flowgraph.compare import Comparison, RunResult
+from flowgraph.compare import Comparison, LeftOut, RunResult
 from flowgraph.errors import FlowError
 from flowgraph.gates import Gate
 from flowgraph.graph import Graph
@@ -32,7 +32,7 @@ from flowgraph.network import Conditions
 from flowgraph.node import ports
 from flowgraph.specs import ServiceSpec
 from flowgraph.tables import colour, total
-from flowgraph.trials import Circumstances, Trial, run_trials, schedule
+from flowgraph.trials import Circumstances, Trial, run_trials, schedule, start_each
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,11 +91,13 @@ def compare_graphs(wishes: Wishes) -> int:
         kept = wishes.html or wishes.record
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowgraph-"))) if kept else None
         aloud = address_of(wishes.conversation).removeprefix("caller:") if wishes.record else ""
-        results, code = _run(graphs, wishes.runs, Circumstances(conditions, folder, aloud))
+        left_out: list[LeftOut] = []
+        needed = {next(iter(graphs)), *(name for gate in gates for name in (gate.graph, gate.other))}
+        results, code = _run(graphs, wishes.runs, Circumstances(conditions, folder, aloud), needed, left_out)
         if not results:
             return code
         budgets = {name: graph.budget for name, graph in graphs.items()}
-        comparison = Comparison(results, order=list(graphs), budgets=budgets)
+        comparison = Comparison(results, order=list(graphs), budgets=budgets, left_out=left_out)
         about = _about(wishes, graphs, conditions, comparison)
         judged = [gate.judge(comparison) for gate in gates]
         failed = [said for holds, said in judged if holds]
@@ -117,9 +119,13 @@ def compare_graphs(wishes: Wishes) -> int:
                 still.write(wishes.picture, comparison)
             said = f"picture: {wishes.picture}" if drawn else "no picture: there is no answer to draw"
             stderr().print(Text(said), soft_wrap=True)
+    for one in left_out:
+        stderr().print(
+            Text.assemble(("left out: ", "bold red"), findings.titled(comparison, one.graph)), soft_wrap=True
+        )
     for said in failed:
         stderr().print(Text.assemble(("failed: ", "bold red"), said), soft_wrap=True)
-    return code or int(bool(failed))
+    return code or int(bool(failed or left_out))
 
 
 def _graphs(wishes: Wishes) -> dict[str, Graph]:
@@ -179,18 +185,29 @@ def _unlike(name: str, taken: dict[str, Graph]) -> str:
 # -- the runs -----------------------------------------------------------------------------------------------------------
 
 
-def _run(graphs: dict[str, Graph], runs: int, shared: Circumstances) -> tuple[list[RunResult], int]:
-    """The results there are, and the exit code: 1 if a run failed, 130 after Ctrl-C. The runs that were made count."""
-    trials = schedule(list(graphs.items()), runs)
+def _run(
+    graphs: dict[str, Graph], runs: int, shared: Circumstances, needed: set[str], left_out: list[LeftOut]
+) -> tuple[list[RunResult], int]:
+    """The results there are, and the exit code: 1 if a run failed, 130 after Ctrl-C. The runs that were made count.
+
+    Those that can't start and aren't `needed` are added to `left_out`.
+    """
     results: list[RunResult] = []
-    with _Watching(stderr(), trials, list(graphs)) as watching:
+    with _Watching(stderr(), list(graphs)) as watching:
         circumstances = dataclasses.replace(shared, on_turn=watching.turn, say=watching.say)
+        trials: list[Trial] = []
         try:
+            for lacking in start_each(list(graphs.items()), shared, needed=needed, on_start=watching.try_to_start):
+                left_out.append(lacking)
+                watching.left_out(lacking)
+            names = {one.graph for one in left_out}
+            trials = schedule([(name, graph) for name, graph in graphs.items() if name not in names], runs)
+            watching.expect(len(trials))
             for result in run_trials(trials, circumstances, on_start=watching.start):
                 results.append(result)
                 watching.finished(result)
         except KeyboardInterrupt:
-            watching.say(f"stopped: {len(results)} of {len(trials) - 1} runs were made")
+            watching.say(f"stopped: {len(results)} of {sum(trial.counts for trial in trials)} runs were made")
             return results, INTERRUPTED
         except Exception as error:
             watching.stop()
@@ -202,10 +219,10 @@ def _run(graphs: dict[str, Graph], runs: int, shared: Circumstances) -> tuple[li
 class _Watching:
     """Which run it is, which turn, and how long it will take. On a terminal with a bar; a line for each run anywhere."""
 
-    def __init__(self, console: Console, trials: Sequence[Trial], names: Sequence[str]) -> None:
+    def __init__(self, console: Console, names: Sequence[str]) -> None:
         self.what = "the first run"
         self._console = console
-        self._trials = trials
+        self._runs = 0
         self._letters = {name: chr(ord("A") + index) for index, name in enumerate(names)}
         self._number = 0
         self._turns = 0
@@ -226,6 +243,23 @@ class _Watching:
         """No bar any more."""
         self._progress.stop()
 
+    def try_to_start(self, name: str) -> None:
+        """A graph is started and stopped."""
+        self.what = f"starting {self._letters[name]} {name}"
+        self._show("can it start here?")
+
+    def left_out(self, lacking: LeftOut) -> None:
+        """A graph can't start, and the others are compared without it."""
+        self._line(
+            f"left out: {self._letters[lacking.graph]} {lacking.graph} can't start: {lacking.why}", "bold yellow"
+        )
+        if lacking.remedy:
+            self._line(f"  = {lacking.remedy}", "yellow")
+
+    def expect(self, runs: int) -> None:
+        """So many runs follow, the one to warm up included."""
+        self._runs = runs
+
     def start(self, trial: Trial) -> None:
         """A run begins."""
         if self._number == 1:
@@ -233,7 +267,7 @@ class _Watching:
         self._number += 1
         self._turns = 0
         which = f"repeat {trial.repeat + 1}" if trial.counts else "warm-up"
-        self.what = f"run {self._number} of {len(self._trials)}, {self._letters[trial.label]} {trial.label} ({which})"
+        self.what = f"run {self._number} of {self._runs}, {self._letters[trial.label]} {trial.label} ({which})"
         self._show("starting …")
 
     def turn(self, turn: TurnReport) -> None:
@@ -258,7 +292,7 @@ class _Watching:
         self._progress.console.print(Text(text, style=style), soft_wrap=True)
 
     def _show(self, text: str) -> None:
-        whole = self._expected * len(self._trials) or None
+        whole = self._expected * self._runs or None
         done = self._expected * (self._number - 1) + min(self._turns, self._expected)
         self._progress.update(self._task, description=f"{self.what} · {text}", total=whole, completed=done)
 
@@ -326,6 +360,8 @@ def _show(console: Console, comparison: Comparison, about: dict[str, Any]) -> No
 
 def _grids(comparison: Comparison) -> Iterator[findings.Grid]:
     yield findings.overview(comparison)
+    if (left_out := findings.left_out(comparison)) is not None:
+        yield left_out
     if len(comparison.graphs) > 1:
         yield findings.differences(comparison)
     if (steps := findings.gains(comparison)) is not None:

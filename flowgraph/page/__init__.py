@@ -89,6 +89,7 @@ def rendered(comparison: Comparison, graphs: Mapping[str, Graph], about: Mapping
         difference=comparison.difference(first, last) if first != last else None,
         signed=findings.signed,
         overview=findings.overview(comparison),
+        left_out=findings.left_out(comparison),
         differences=findings.differences(comparison),
         gains=gains,
         blame=blame,
