@@ -32,7 +32,7 @@ HEAVY = {
 }  # fmt: skip
 IMPORTED_BY_A_SESSION = {"services", "http", "network", "children", "wire", "testing"}
 """Parts of the engine that speak HTTP: what only looks at a graph never imports them."""
-ALSO_SLOW = {"pydantic", "networkx", "yaml"}
+ALSO_SLOW = {"pydantic", "networkx", "yaml", "asyncio"}
 """What `flow --help` has no use for."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from importlib import import_module
@@ -73,6 +72,8 @@ def check_audio(microphone: str, speaker: str, *, as_json: bool) -> None:
 
 
 def _measured(checkup: Any, microphone: str, speaker: str, console: Console) -> Any:
+    import asyncio  # this module is imported by every command, for its options
+
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (TextColumn("listening"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
