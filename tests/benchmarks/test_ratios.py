@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 
 from tests.benchmarks.figures import Figure
+from tests.benchmarks.virtual_time import silent_after_blocks
 
 SLACK = 1.5
 """A busy machine may make a figure this much worse than its target before a test fails."""
@@ -36,6 +38,13 @@ def test_the_ratios_are_within_their_targets(group: str) -> None:
         again = {figure.name: round(figure.ratio, 2) for figure in measured(group) if figure.ratio is not None}
         ratios = {name: min(ratio, again[name]) for name, ratio in ratios.items()}
     assert {name: ratio for name, ratio in ratios.items() if ratio > allowed[name]} == {}, f"allowed: {allowed}"
+
+
+@pytest.mark.parametrize("kind", ["advance", "pause"])
+def test_the_device_is_silent_within_a_block_of_the_decision_and_was_playing_until_then(
+    kind: Literal["advance", "pause"],
+) -> None:
+    assert 0 < silent_after_blocks(kind) <= 1
 
 
 def test_a_figure_is_judged_by_its_ratio_and_by_its_limit() -> None:

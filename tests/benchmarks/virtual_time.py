@@ -1,4 +1,4 @@
-"""A conversation on virtual time: how long 39 s of it take, and how soon after an advance the device is silent.
+"""A conversation on virtual time: how long 39 s of it take, and how soon after an advance, or a pause, the device is silent.
 
 In CPU time, of all threads: nothing waits here, and whatever else the machine does at the time isn't counted.
 """
@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -115,20 +116,26 @@ def wire_s() -> float:
     return took * CONVERSATION_S * SECOND / lasted_ns
 
 
-def silent_after_blocks() -> float:
-    """Device blocks between an advance and the end of the last audible sample, the most of several interruptions."""
+def silent_after_blocks(kind: Literal["advance", "pause"]) -> float:
+    """Device blocks between the decision and the end of the last audible sample, its fade aside; the most of several interruptions."""
+    # By default an answer is paused long before its interruption is confirmed: here, either the one or the other ends the sound.
+    settings = ["dialogue.pause_after=400ms", "dialogue.confirm_after=400ms"] if kind == "advance" else []
+    fade_ns = FADE_NS if kind == "advance" else BLOCK_NS
     with tempfile.TemporaryDirectory() as folder:
-        run = converse(interruptions(Path(folder), MOMENTS_MS))
-    advances = {attempt: at for at, attempt, _ in run.session.trace.advances}
+        run = converse(interruptions(Path(folder), MOMENTS_MS), *settings)
+    trace = run.session.trace
+    decided = (
+        [at for at, *_ in trace.advances] if kind == "advance" else [at for at, gain, _ in trace.gains if not gain]
+    )
     most = 0.0
     cuts = [heard for heard in run.of(Heard) if heard.final and heard.cut and heard.first_audible_at]
     assert len(cuts) >= len(MOMENTS_MS)
     for heard in cuts:
-        advanced = advances[heard.turn + 1]
-        after = run.played(advanced, advanced + 200 * MS)
-        audible = np.flatnonzero(np.abs(after) >= AUDIBLE)
+        at = next(at for at in decided if at > heard.first_audible_at)
+        assert np.abs(run.played(at - 2 * BLOCK_NS, at)).max() >= AUDIBLE, "it was playing"
+        audible = np.flatnonzero(np.abs(run.played(at, at + 200 * MS)) >= AUDIBLE)
         if len(audible):
-            most = max(most, ((int(audible[-1]) + 1) * SECOND / 24_000 - FADE_NS) / BLOCK_NS)
+            most = max(most, ((int(audible[-1]) + 1) * SECOND / 24_000 - fade_ns) / BLOCK_NS)
     return most
 
 
@@ -140,6 +147,6 @@ def figures() -> Iterator[Figure]:
     yield Figure(
         "39 s of conversation on virtual time, over the wire", min(wire_s() for _ in range(ROUNDS)), "s", most=1
     )
-    yield Figure(
-        "advance until the device is silent", silent_after_blocks(), "blocks", most=1, note="and a fade of 5 ms"
-    )
+    advanced, paused = silent_after_blocks("advance"), silent_after_blocks("pause")
+    yield Figure("advance until the device is silent", advanced, "blocks", most=1, note="and a fade of 5 ms")
+    yield Figure("pause until the device is silent", paused, "blocks", most=1, note="and a fade of one block")
