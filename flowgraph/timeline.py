@@ -3,7 +3,8 @@
 1. Times are nanoseconds on the session's clock; `unix(at)` maps them to the time of day by the offset of the file's first line.
 2. A job is a node's work on one frame: from its take to the last put, or decision, that came of it. Frames that are only
    counted in the file make no jobs; what was heard isn't work of the speaker, it is the answer.
-3. A turn's window begins with the user's first voiced sample and ends where the next one's begins, or with its own answer.
+3. A turn's window begins with the user's first voiced sample and ends where the next one's begins, or with its own answer,
+   or with the decision that interrupted that: an answer pauses long before.
 """
 
 from __future__ import annotations
@@ -291,7 +292,12 @@ class Timeline:
         index = self.turns.index(turn)
         following = self._begins[index + 1] if index + 1 < len(self.turns) else self._last + 1
         answer = self.answer(turn)
-        return Window(self._begins[index], max(following, answer.end + 1 if answer is not None else 0))
+        ends = [following]
+        if answer is not None:
+            ends.append(answer.end + 1)
+        if answer is not None and answer.cut:
+            ends += [one.at + 1 for one in self.decisions if one.kind == "advance" and one.value == answer.attempt + 1]
+        return Window(self._begins[index], max(ends))
 
     def made(self, node: str, turn: TurnReport) -> list[Traced]:
         """What a node yielded in a turn's window, without what it still made for an earlier attempt."""

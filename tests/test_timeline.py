@@ -85,7 +85,8 @@ def test_a_turn_begins_with_the_first_voiced_sample_and_ends_where_the_next_begi
 
     assert begins == [500, 4500, 7300]
     assert windows[0].end == windows[1].begin
-    assert windows[1].end > windows[2].begin  # its answer is still on while the user speaks over it
+    # Its answer is still on while the user speaks over it, and paused until that is an interruption, at 8 s.
+    assert windows[1].end == timeline.started + 8000 * MS + 1
 
 
 def test_a_turn_that_nobody_annotated_begins_with_the_first_onset_behind_the_answer_before(tmp_path: Path) -> None:
@@ -268,6 +269,7 @@ def test_what_was_understood_and_decided_is_told_in_its_order(timeline: Timeline
         "820 dialogue: the answer at 25% of its level (on gate's SpeechStarted)",
         "1000 dialogue: the answer pauses (on gate's Voice)",
         '1025 speaker: cut off after "Nine o\'clock and all is well,"',
+        "1500 dialogue: attempt 4 is interrupted (on gate's Voice)",
     ):
         assert line in found
 
