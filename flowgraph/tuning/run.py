@@ -8,9 +8,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
+from flowgraph.errors import FlowError
 from flowgraph.tuning.curve import (
     Curve,
     Point,
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     from flowgraph.tuning.evidence import Evidence
     from flowgraph.tuning.replay import Delays
     from flowgraph.tuning.sweep import Options, Sweep
+
+
+class WorkerDied(FlowError):
+    """A process that replays is gone."""
+
 
 Progress = Callable[[str, int, int], None]
 """`progress(what, done, of)`."""
@@ -61,7 +68,9 @@ def tune(
     processes: int = 1,
     progress: Progress = lambda _what, _done, _of: None,
 ) -> Tuned:
-    """Sweep, choose, judge. `fit` and `report` may be the same. Raises NodeFailed if the owner fails, CantTune if nothing could be tried."""
+    """Sweep, choose, judge. `fit` and `report` may be the same. Raises NodeFailed if the owner fails, CantTune if nothing could be tried,
+    WorkerDied if a process did.
+    """
     same = fit is report
     with _Replayer(fit, report, after, processes) as replayer:
         curves = [_curve(graph, sweep, fit, replayer, progress, same=same) for sweep in sweeps]
@@ -167,7 +176,14 @@ class _Replayer:
         if self._pool is None:
             # Not forked: this process may have threads and sockets of its own.
             self._pool = ProcessPoolExecutor(self._processes, get_context("spawn"), _given, (self._sets, self._after))
-        yield from self._pool.map(_in_process, [(which, owner) for owner in owners])
+        try:
+            yield from self._pool.map(_in_process, [(which, owner) for owner in owners])
+        except BrokenProcessPool:
+            raise WorkerDied(
+                f"one of the {self._processes} processes that replay was killed, or died; mostly it is memory that ran out",
+                hint="free some memory, or let it start fewer: one for each core that it may use (Linux: taskset -c 0 flow tune …); "
+                "what was heard is kept",
+            ) from None
 
 
 _GIVEN: dict[str, Any] = {}

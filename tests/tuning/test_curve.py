@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
+import os
+import signal
 
 import pytest
 
+from flowgraph.graph import Graph
 from flowgraph.tuning import tables
 from flowgraph.tuning.curve import Tried, choose, figures, front, intervals, to_json
 from flowgraph.tuning.evidence import CantTune
 from flowgraph.tuning.replay import Outcome
-from flowgraph.tuning.run import sweeps_of, tune
+from flowgraph.tuning.run import WorkerDied, sweeps_of, tune
 from flowgraph.tuning.sweep import Sweep, grid
+from nodes.dialogue import Dialogue
 from tests.tuning.heard import FAST, Says, heard, optimized
 
 MIXED = [Says((500, 200, 500, 200, 500)), Says((500, 500, 500)), Says((500, 900, 500)), Says((700,))]
@@ -99,6 +104,24 @@ def test_processes_find_the_same() -> None:
     alone, together = (tune(graph, fit, report, FAST, sweeps=[FIXED], processes=count) for count in (1, 2))
 
     assert alone == together
+
+
+class Doomed(Dialogue):
+    """What runs out of memory is killed like this."""
+
+    async def open(self) -> None:
+        await super().open()
+        if multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_one_error_that_says_what_to_do() -> None:
+    evidence = [heard(*MIXED)]
+    text = "extends: optimized\nname: doomed\nnodes: {dialogue: {type: doomed}}\n"
+    graph = Graph.from_text(text, environ={}, types={"doomed": Doomed})
+
+    with pytest.raises(WorkerDied, match=r"one of the 2 processes that replay was killed(.|\n)*taskset"):
+        tune(graph, evidence, evidence, FAST, sweeps=[FIXED], processes=2)
 
 
 def test_synthetic_voices_are_named_in_every_line_with_a_figure() -> None:
