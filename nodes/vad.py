@@ -9,8 +9,9 @@
    for `min_silence`; from then on `silence_ms` counts from the last voiced sample, so it begins at more than nothing.
 4. While speech may be beginning, `silence_ms` stands still: nobody should decide just then that the user is done. If it was
    only a click, the count goes on as if nothing had been.
-5. The model knows the edges of speech to two or three windows, the level knows them to 4 ms: the first and the last voiced
-   sample are where, near the model's edge, the level crosses a line between the noise floor and the loudness of the speech.
+5. The model knows the edges of speech to a few windows, the level knows them to 4 ms. The first voiced sample is where, near
+   the model's edge, the level crosses a line between the noise floor and the loudness of the speech. The last one is the last
+   that stands out from the silence behind it and isn't so faint that the speech is only fading there.
 6. Sound that is missing (`lost`, or a jump of `at`) counts as more of what was before it: speech goes on, silence grows.
 7. It decides no end of a turn: that is the business of the turn's owner.
 """
@@ -43,8 +44,10 @@ CONTEXT_NS = 4 * MS
 PIECES = 8
 """The level is measured in pieces of 4 ms."""
 PIECE_NS = WINDOW_NS // PIECES
-EDGE_WINDOWS = 4
-"""The true edge of speech lies at most so many windows before the model's: Silero hears speech on for 40 to 100 ms."""
+ONSET_WINDOWS = 4
+"""The first voiced sample lies at most so many windows before the end of the first that the model hears speech in."""
+END_WINDOWS = 8
+"""The last one lies at most so many before the end of the last: Silero hears speech on for 30 to 120 ms, in noise for 180."""
 LOUDNESS_WINDOWS = 16
 FLOOR_WINDOWS = 94
 """The noise floor is the quietest piece of the last 3 s …"""
@@ -56,6 +59,10 @@ CLEAR_DB = 10.0
 """Speech less than this above the noise floor has no edge in the level: the model's is taken."""
 LINE = 0.4
 """Where the line lies between the noise floor (0) and the loudness of the speech (1), in dB."""
+FADED_DB = 25.0
+"""What is so far below the loudest of the speech isn't voiced …"""
+DISTINCT_DB = 6.0
+"""… and neither is what is no further above the mean of the silence behind it: pieces of a noise differ by as much."""
 SILENT_DBFS = -120.0
 
 Model = Callable[[], float]
@@ -99,7 +106,7 @@ class Vad(Node):
         self._ended_ns = 0
         """How long the model has heard no speech, while somebody speaks."""
         self._last_voiced_at = 0
-        self._pieces: deque[list[float]] = deque(maxlen=LOUDNESS_WINDOWS)
+        self._pieces: deque[list[float]] = deque(maxlen=LOUDNESS_WINDOWS + self.min_silence // WINDOW_NS)
         """The power of each piece of the last windows."""
         self._quietest: deque[float] = deque(maxlen=FLOOR_WINDOWS)
 
@@ -193,19 +200,19 @@ class Vad(Node):
 
     # -- the edges of speech, by level ---------------------------------------------------------------------------------
 
-    def _loud(self, last: int) -> list[bool]:
-        """Of each piece in the last windows: is it above the line? Empty where the level doesn't tell."""
+    def _loud(self) -> list[bool]:
+        """Of each piece in the windows where speech may have begun: is it above the line? Empty where the level doesn't tell."""
         floor = max(_dbfs(min(self._quietest)), LOWEST_FLOOR_DBFS)
         loudest = _dbfs(max(map(max, self._pieces)))
         if loudest - floor < CLEAR_DB:
             return []
         line = 10 ** ((floor + LINE * (loudest - floor)) / 10)
-        recent = list(self._pieces)[-last:]
+        recent = list(self._pieces)[-ONSET_WINDOWS:]
         return [power > line for powers in recent for power in powers]
 
     def _first_voiced(self, at: int) -> int:
         """The start of the speech that the model begins to hear in the window which ends at `at`."""
-        loud = self._loud(EDGE_WINDOWS)
+        loud = self._loud()
         first = len(loud)
         for index in reversed(range(len(loud))):
             if loud[index]:
@@ -218,11 +225,16 @@ class Vad(Node):
 
     def _last_voiced(self) -> int:
         """The end of the speech whose last window, by the model, ends at `_last_voiced_at`."""
-        after = self._ended_ns // WINDOW_NS
-        loud = self._loud(EDGE_WINDOWS + after)
-        loud = loud[: len(loud) - after * PIECES]
-        for back in range(len(loud)):
-            if loud[-1 - back]:
+        windows = list(self._pieces)
+        silent = self._ended_ns // WINDOW_NS
+        silence = sum(map(sum, windows[-silent:])) / (silent * PIECES)
+        loudest = max(map(max, windows))
+        if _dbfs(loudest) - _dbfs(silence) < CLEAR_DB:
+            return self._last_voiced_at
+        line = max(loudest * 10 ** (-FADED_DB / 10), silence * 10 ** (DISTINCT_DB / 10))
+        powers = [power for powers in windows[-silent - END_WINDOWS : -silent] for power in powers]
+        for back, power in enumerate(reversed(powers)):
+            if power > line:
                 return self._last_voiced_at - back * PIECE_NS
         return self._last_voiced_at
 

@@ -122,6 +122,58 @@ def test_onset_and_end_agree_with_the_annotation(index: int) -> None:
     assert last_voiced_at(silent) == last_voiced_at(voices[-1])
 
 
+TURNS = Path(graphs.__path__[0]) / "conversations" / "turns"
+PINK_DBFS = -50.0
+
+
+@functools.cache
+def pink() -> Samples:
+    """Noise as rooms have it: most of it is low, and pieces of 4 ms differ more than those of white noise do. Eight seconds."""
+    count = 8 * 16_000
+    spectrum = np.fft.rfft(np.random.default_rng(1).standard_normal(count))
+    spectrum[1:] /= np.sqrt(np.maximum(np.fft.rfftfreq(count, 1 / 16_000)[1:], 50))
+    noise = np.fft.irfft(spectrum, count)
+    return (noise * 10 ** (PINK_DBFS / 20) / np.sqrt(np.mean(noise * noise))).astype(np.float32)
+
+
+def stream(path: Path, *, in_pink: bool) -> tuple[Samples, list[tuple[int, int]]]:
+    """All that a recorded user says, one behind the other, and the first and last sample of each stretch of speech."""
+    talk = load_conversation(path)
+    parts, stretches, at = [np.zeros(48_000, np.float32)], [], 48_000
+    for one in talk.utterances:
+        begin = one.speech_start
+        for first, last in one.hesitations:
+            stretches.append((at + begin, at + first - 1))
+            begin = last + 1
+        stretches.append((at + begin, at + one.speech_end))
+        parts += [one.samples(), np.zeros(24_000, np.float32)]
+        at += len(parts[-2]) + 24_000
+    clean = np.concatenate(parts)
+    return clean + np.resize(pink() if in_pink else talk.noise_floor(), at), stretches
+
+
+@pytest.mark.parametrize(("room", "in_pink"), [("quiet", False), ("loud", False), ("quiet", True)])
+def test_the_ends_of_all_voices_are_told_to_some_milliseconds_in_every_room(room: str, in_pink: bool) -> None:
+    """Eight voices with a thousand ends, at pauses too. In noise the model hears each of them on for 100 to 180 ms."""
+    late: list[float] = []
+    count = 0
+    for path in sorted(TURNS.glob(f"*/*-{room}.yaml")):
+        samples, stretches = stream(path, in_pink=in_pink)
+        _, voices = heard(blocks(samples, block=512))
+        count += len(stretches)
+        following = [begin for begin, _ in stretches[1:]] + [len(samples)]
+        for (_, last), begin in zip(stretches, following, strict=True):
+            end, until = (STARTS_AT + sample * SECOND // 16_000 for sample in (last, begin))
+            silent = [voice for voice in voices if end < voice.at < until and not voice.speaking]
+            if silent and abs(last_voiced_at(silent[-1]) - end) < SECOND // 2:  # else it heard no speech, or no pause
+                late.append((last_voiced_at(silent[-1]) - end) / MS)
+
+    assert len(late) >= 0.9 * count
+    p10, p50, p90 = np.percentile(late, [10, 50, 90])
+    assert -10 <= p10 <= p50 <= p90 <= 10
+    assert np.mean(np.abs(late) > 25) <= 0.05
+
+
 def test_speech_is_reported_once_it_has_lasted_and_then_speaking_is_true_until_silence_counts() -> None:
     outputs = run_node(Vad(), blocks(utterance(1)))
 
