@@ -136,6 +136,8 @@ class WsStt(Node):
                 f"it was told to expect sound at {self.rate_hz} Hz and gets {sound.rate_hz} Hz",
                 hint=f"set rate_hz: {sound.rate_hz} at '{self.ctx.name}', or put a `resample` node before it",
             )
+        if not len(sound.samples):
+            return  # to a recogniser an empty frame is the end of the sound
         self._unsent.append(sound)
         if self.send == "always" or self._armed:
             await self._send_unsent()

@@ -73,6 +73,8 @@ class Stt:
             kind = "sound" if message.type is WSMsgType.BINARY else json.loads(message.data)["type"]
             if kind == "sound":
                 self.sound += message.data
+                if not message.data:  # as WhisperLiveKit's endpoint takes it
+                    await socket.close(code=4400)
             else:
                 self.got.append(f"{kind} {self.seconds:.2f}")
             self.requests += kind == "Finalize"
@@ -346,6 +348,16 @@ def test_sound_at_another_rate_is_an_error_with_a_hint() -> None:
     with pytest.raises(NodeFailed, match="48000 Hz") as failure:
         run_node(WsStt(), [Audio(np.zeros(960, np.float32), 48_000)], services={"stt": Stt().app})
     assert "rate_hz: 48000" in failure.value.hint
+
+
+def test_a_block_without_samples_is_not_sent_for_it_would_end_the_stream() -> None:
+    stt = Stt(on_finalize=finalised("hello", 1.0))
+    nothing = Audio(np.zeros(0, np.float32), RATE_HZ, at=STARTS_AT)
+
+    outputs = transcripts(stt, [nothing, *heard(*ONE_UTTERANCE)])
+
+    assert spans(outputs)[-1][:2] == ("hello", True)
+    assert stt.seconds == pytest.approx(3.0)
 
 
 def test_messages_of_no_interest_are_passed_over() -> None:
