@@ -25,6 +25,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"[{_EMOJI}](?:[{_EMOJI}\ufe0e\ufe0f\u200d\u20e3]|[\U000e0020-\U000e007f])*"), " "),
     (re.compile(r"[\ufe0e\ufe0f\u20e3]"), ""),
     (re.compile(r"(?<!\S)[:;]-?[()DP](?!\S)"), " "),
+    # What Kokoro-FastAPI takes for a command: so long a silence, another voice.
+    (re.compile(r"\[(?:pause|voice):[^\[\]\n]*\]", re.IGNORECASE), " "),
     # Links and addresses.
     (re.compile(r"^[ \t]*\[[^\]\n]+\]:[ \t]*\S.*$", re.MULTILINE), ""),
     (re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)"), r"\1"),

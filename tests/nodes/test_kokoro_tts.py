@@ -168,6 +168,15 @@ def test_what_cannot_be_spoken_is_reported_but_not_asked_for() -> None:
     assert [asked["input"] for asked in tts.asked] == ["Look:", "Fine."]
 
 
+def test_an_answer_gives_the_server_no_commands() -> None:
+    tts = Tts(sound(500))
+
+    arrived = speak(tts, Sentence("Wait [pause:90s] here. "), 1.0, Sentence("[voice:af_sky]"))
+
+    assert [asked["input"] for asked in tts.asked] == ["Wait here."]
+    assert parts(arrived) == [(0, "Wait [pause:90s] here. ", 500), (1, "[voice:af_sky]", 0)]
+
+
 def test_silence_at_the_ends_of_a_sentence_is_cut() -> None:
     script = (sound(80, 0), sound(300), sound(500, 0))
 

@@ -43,6 +43,8 @@ def test_plain_words_stay_as_they_are(words: list[str]) -> None:
         ("snake_case and 2*3 and 2 * 3", "snake_case and 2*3 and 2 * 3"),
         ("- one\n* two\n+ three\n• four", "one. two. three. four"),
         ("- [ ] todo\n- [x] done", "todo. done"),
+        ("One [pause:90s] two [Voice:af_sky]three.", "One two three."),
+        ("[pause:1.5s]", ""),
         ("1. First\n2. Second", "1. First. 2. Second"),
         ("> a quote", "a quote"),
         ("---\n", ""),
