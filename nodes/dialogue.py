@@ -32,7 +32,7 @@ from nodes.sound.room import Room
 from nodes.text.finishing import asked, words_of
 from nodes.turns.ending import Adaptive, Evidence, Fixed, Model, Policy, thresholds_for
 from nodes.turns.history import History
-from nodes.turns.overlap import UNFINISHED, Listening, Overlap, backchannels
+from nodes.turns.overlap import UNFINISHED, Listening, Overlap, Prick, phrases
 from nodes.turns.pauses import Pauses
 from nodes.turns.said import COVERS_NS, Said, same
 from nodes.vocabulary import EndOfTurn, Failure, Heard, Prefix, Prompt, SpeechStarted, ToolResult, Transcript, Voice
@@ -46,10 +46,14 @@ DEFAULT_SYSTEM = (
 )
 BACKCHANNELS = (
     "mhm", "mm", "mmhm", "mm hmm", "hm", "hmm", "uh huh", "huh", "uh", "um", "ah", "oh", "yeah", "yes", "yep", "right", "okay",
-    "ok", "sure", "i see", "all right", "alright", "good", "great", "nice", "wow", "really", "exactly", "cool",
+    "ok", "sure", "i see", "all right", "alright", "good", "great", "nice", "wow", "really", "exactly", "cool", "of course",
+    "got it", "i know", "true", "fine", "oh no", "no way", "thanks", "thank you",
 )  # fmt: skip
-LIKELY = 0.5
-"""A window at least this likely to be speech ducks the answer."""
+INTERRUPTIONS = (
+    "stop", "wait", "no", "nope", "hold on", "hang on", "hold it", "pause", "enough", "quiet", "shut up", "cancel", "never mind",
+    "sorry", "pardon", "excuse me", "one moment", "one second", "just a moment", "hey", "listen", "actually", "but",
+    "what", "why", "how", "when", "where", "again", "repeat", "help", "next", "skip",
+)  # fmt: skip
 REGRET_NS = SECOND
 """Who speaks on within this of an answer's first sound had not finished."""
 LONGEST_PAUSE_MS = 3000
@@ -140,11 +144,22 @@ class Dialogue(Node):
     )
     pause_after: Duration = Field(200 * MS, description="So much speech over the answer pauses it until it is decided.")
     confirm_after: Duration = Field(
-        700 * MS, description="So much speech over the answer is an interruption, even before its words are known."
+        700 * MS,
+        description="So much speech over the answer is an interruption, even before its words are known. A word or two that may be anything "
+        "are none after so much silence.",
+    )
+    min_words: int = Field(
+        3,
+        ge=1,
+        description="So many words over the answer are an interruption; fewer only where they are among `interruptions`, ask something, or "
+        "last `confirm_after`. 1 suits a recogniser that doesn't mishear an `mhm`.",
     )
     backchannels: list[str] = Field(
         list(BACKCHANNELS),
         description="What is said over an answer without wanting the turn. Case and punctuation aside.",
+    )
+    interruptions: list[str] = Field(
+        list(INTERRUPTIONS), description="What wants the turn in fewer than `min_words`, wherever it stands among them."
     )
     system: str = Field(DEFAULT_SYSTEM, description="The system prompt: a text, or `file:PATH` beside the graph.")
     greeting: str = Field("", description="Said first, before the user speaks.")
@@ -197,7 +212,14 @@ class Dialogue(Node):
                 hint="add a node {type: smart_turn} with edges mic -> smart_turn -> dialogue and vad -> smart_turn, or take end: adaptive",
             )
         self._decides = self._policy()
-        self._listening = Listening(self.confirm_after, self.final_timeout, backchannels(self.backchannels))
+        self._listening = Listening(
+            confirm_after=self.confirm_after,
+            patience=self.final_timeout,
+            backchannels=phrases(self.backchannels),
+            interruptions=phrases(self.interruptions),
+            min_words=self.min_words,
+        )
+        self._prick = Prick()
         self._history = History(system, most=self.max_history)
         self._pauses = Pauses()
         self._said = Said()
@@ -249,10 +271,12 @@ class Dialogue(Node):
         self, frame: SpeechStarted | Voice | Transcript | EndOfTurn | Heard | ToolResult | Failure
     ) -> Iterator[Prefix | Prompt]:
         match frame:
-            case Voice(speaking=True):
-                self._on_speech(frame)
             case Voice():
-                yield from self._on_silence(frame)
+                pricked = self._prick.hears(frame)
+                if frame.speaking:
+                    self._on_speech(frame)
+                else:
+                    yield from self._on_silence(frame, pricked=pricked)
             case SpeechStarted():
                 self._on_onset(frame)
                 yield Prefix(self._history.prefix)  # time to read it ahead, while the user speaks
@@ -284,6 +308,8 @@ class Dialogue(Node):
             self._suspended = True
             self.ctx.turn.set_gain(0.0)
         elif self._interruptible:
+            if self._refused is not None and frame.at - self._last_voiced_at > LONGEST_PAUSE_MS * MS:
+                self._said.forget_since(self._refused.onset_at)  # doubtful words, and what is said now is something else
             if self._overlap is None:
                 self._overlap = Overlap(frame.at)
             self._overlap.ended = False
@@ -302,7 +328,7 @@ class Dialogue(Node):
         elif lasted >= self.withdraw_after:
             self._went_on()
 
-    def _on_silence(self, voice: Voice) -> Iterator[Prompt]:
+    def _on_silence(self, voice: Voice, *, pricked: bool) -> Iterator[Prompt]:
         self._speaking = False
         self._silence_ms = voice.silence_ms
         if voice.silence_ms:
@@ -314,17 +340,17 @@ class Dialogue(Node):
             self._overlap.ended = True
             self._judge_overlap()
         else:
-            self._prick_up(voice)
+            self._prick_up(pricked=pricked)
         if self._open_turn and self._by_silence and self._answer() is None:
             yield from self._proceed()
         elif not self._open_turn:
             self._watch_idle(voice.at)
 
-    def _prick_up(self, voice: Voice) -> None:
-        """A window that sounds like speech over the answer: duck now, it takes two for an onset. A click is over with the next."""
+    def _prick_up(self, *, pricked: bool) -> None:
+        """Something sounds over the answer: duck now, an onset takes two windows that are like speech. A click is over with the next."""
         answer = self._answer()
         if self._interruptible and answer is not None and answer.audible_at:
-            self.ctx.turn.set_gain(self.duck if voice.probability >= LIKELY else 1.0)
+            self.ctx.turn.set_gain(self.duck if pricked else 1.0)
 
     def _on_score(self, score: EndOfTurn) -> Iterator[Prompt]:
         if self._speaking or score.at - score.silence_ms * MS < self._last_voiced_at - COVERS_NS:
@@ -442,9 +468,10 @@ class Dialogue(Node):
         )
         if verdict == "interruption":
             self._interrupt(overlap)
-        elif verdict == "nothing":
+        elif verdict != "open":
             self._overlap, self._refused = None, overlap
-            self._said.forget_since(overlap.onset_at)
+            if verdict == "nothing":
+                self._said.forget_since(overlap.onset_at)
             self.ctx.turn.set_gain(1.0)
 
     def _judge_late(self, answer: Attempt) -> None:
@@ -456,7 +483,7 @@ class Dialogue(Node):
         verdict = self._listening.verdict(refused, said=text, settled=True, silence=0, heard=self._history.last_answer)
         if text and verdict == "interruption":
             self._interrupt(refused)
-        else:
+        elif verdict == "nothing":
             self._said.forget_since(refused.onset_at)
 
     def _interrupt(self, overlap: Overlap) -> None:
@@ -502,6 +529,8 @@ class Dialogue(Node):
         """Nothing more of the answer will be heard."""
         if not attempt.audible_at and heard.reason == "done" and not heard.cut:
             self._asked(attempt)
+        if self._refused is not None and self._overlap is None:
+            self._said.forget_since(self._refused.onset_at)  # doubtful words, and no more came
         self._attempt = self._refused = None
         self._idle_since = 0
         self._heard_until = heard.played_until

@@ -1,19 +1,29 @@
 """Somebody speaks over the answer: an interruption, or only a cough, an "mhm", or the answer's own echo?
 
-1. From the onset on the answer is ducked; once the speech has lasted `pause_after` it pauses, so it is silent while it is undecided.
-2. Words decide as soon as there are any: one that is neither a backchannel nor an echo of the answer is an interruption.
-3. Without words, length does: nobody coughs for as long as `confirm_after`.
-4. Speech that has ended without either is none once its transcript is there, or `patience` later. Where an acoustic model hears
+1. Ducking costs nothing, so little is enough for it: a sound that stands out from the noise of the room (`Prick`). Sounds that don't turn
+   into speech within 160 ms are none. Once speech has lasted `pause_after` the answer pauses, so it is silent while it is undecided.
+2. Words decide as soon as they weigh enough: `min_words` of them that are neither backchannels nor an echo of the answer, or one that can
+   only mean it ("stop", `interruptions`), even if a partial transcript says so. Once they are settled a question is enough, too, or any
+   word where the answer has just asked something.
+3. Fewer words may be anything: a recogniser writes "im who" where somebody says "mhm". So they wait for more: until `confirm_after` of
+   silence. Then the answer goes on ("Paris", said once over an answer that asked nothing, doesn't stop it), but if the user says more
+   soon, and that is an interruption, they are part of it.
+4. Without words that tell, length does: nobody coughs for as long as `confirm_after`.
+5. Speech that has ended without any of it is none once its transcript is there, or `patience` later. Where an acoustic model hears
    that the user has not finished, twice as long.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from nodes.text.finishing import words_of
+from nodes.text.finishing import asked, words_of
+
+if TYPE_CHECKING:
+    from nodes.vocabulary import Voice
 
 ECHO_WORDS = 3
 """So many words in a row that the answer has just said are its echo."""
@@ -22,7 +32,21 @@ ECHO_REACH = 25
 UNFINISHED = 0.3
 """A probability below this says that the user is in the middle of something."""
 
-Verdict = Literal["open", "interruption", "nothing"]
+LIKELY = 0.5
+"""A window at least this likely to be speech is taken for some, as far as ducking goes."""
+CLEAR_DB = 10.0
+"""What stands out is so far above the noise of the room: the level of noise alone varies by 3 dB between windows …"""
+CLEAR_DBFS = -50.0
+"""… and no softer than this, where digital silence, dithering and what a canceller leaves of an echo end."""
+FLOOR_WINDOWS = 94
+"""The noise of the room is the softest window of the last 3 s."""
+UNLIKE_WINDOWS = 5
+"""A hiss ("stop", "sorry") is unlike speech to a detector until its vowel comes, 90 to 130 ms later."""
+
+Verdict = Literal["open", "interruption", "nothing", "doubtful"]
+"""`doubtful`: nothing, but its words count if the user says more."""
+Phrases = frozenset[tuple[str, ...]]
+"""Each as its words."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -42,39 +66,69 @@ class Listening:
     """What tells an interruption from what is none."""
 
     confirm_after: int
-    """Nanoseconds of speech that interrupt, whatever was said."""
+    """Nanoseconds of speech that interrupt, whatever was said; of silence behind words that may be anything."""
     patience: int
     """Nanoseconds of silence behind it, within which its transcript has to come."""
-    backchannels: frozenset[tuple[str, ...]]
-    """Each as its words."""
+    backchannels: Phrases
+    interruptions: Phrases
+    """What wants the turn, however short."""
+    min_words: int
+    """So many words want it, whatever they are."""
 
     def verdict(self, overlap: Overlap, *, said: str, settled: bool, silence: int, heard: str) -> Verdict:
         """`said`: its words so far; `settled`: a final transcript covers it; `silence`: since it ended; `heard`: the answer so far."""
         words = words_of(said)
-        telling = bool(words) and not self.is_backchannel(words) and not is_echo(words, words_of(heard))
-        if telling:
+        ours = not words or is_echo(words, words_of(heard)) or self.is_backchannel(words)
+        if not ours and self._telling(words, question=settled and (said.rstrip().endswith("?") or asked(heard) != "nothing")):
             return "interruption"
-        if not words and overlap.lasted >= self.confirm_after:
-            return "interruption"
-        if words and overlap.lasted >= 3 * self.confirm_after:
+        if overlap.lasted >= (3 if words and ours else 1) * self.confirm_after:
             return "interruption"
         if not overlap.ended:
             return "open"
-        patience = self.patience * (2 if overlap.unfinished else 1)
-        return "nothing" if settled or silence >= patience else "open"
+        patience = (self.patience if ours else self.confirm_after) * (2 if overlap.unfinished else 1)
+        if silence < patience and not (settled and ours):
+            return "open"
+        return "nothing" if ours else "doubtful"
 
     def is_backchannel(self, words: Sequence[str]) -> bool:
         """Nothing but backchannels, one or several?"""
+        return bool(words) and not self._beyond_backchannels(words)
+
+    def _telling(self, words: Sequence[str], *, question: bool) -> bool:
+        rest = self._beyond_backchannels(words)
+        places = range(len(rest))
+        return (
+            question
+            or len(rest) >= self.min_words
+            or any(rest[i : i + len(one)] == one for one in self.interruptions for i in places)
+        )
+
+    def _beyond_backchannels(self, words: Sequence[str]) -> tuple[str, ...]:
+        """Without the backchannels that it begins with."""
         rest = tuple(words)
-        while rest:
-            found = max((len(one) for one in self.backchannels if one == rest[: len(one)]), default=0)
-            if not found:
-                return False
+        while found := max((len(one) for one in self.backchannels if one == rest[: len(one)]), default=0):
             rest = rest[found:]
-        return bool(words)
+        return rest
 
 
-def backchannels(texts: Sequence[str]) -> frozenset[tuple[str, ...]]:
+class Prick:
+    """Does something begin to sound in the room that may be somebody who speaks?"""
+
+    def __init__(self) -> None:
+        self._levels: deque[float] = deque([CLEAR_DBFS - CLEAR_DB], maxlen=FLOOR_WINDOWS)
+        self._unlike = 0
+        """So many windows stood out, and none of them was like speech."""
+
+    def hears(self, voice: Voice) -> bool:
+        """Take in the next window."""
+        clear = voice.level_dbfs >= max(min(self._levels) + CLEAR_DB, CLEAR_DBFS)
+        self._levels.append(voice.level_dbfs)
+        likely = voice.probability >= LIKELY
+        self._unlike = self._unlike + 1 if clear and not likely else 0
+        return likely or 0 < self._unlike <= UNLIKE_WINDOWS
+
+
+def phrases(texts: Sequence[str]) -> Phrases:
     """`["uh huh", "yeah"]` as words."""
     return frozenset(tuple(words) for text in texts if (words := words_of(text)))
 
