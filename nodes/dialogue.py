@@ -311,7 +311,7 @@ class Dialogue(Node):
             if self._refused is not None and frame.at - self._last_voiced_at > LONGEST_PAUSE_MS * MS:
                 self._said.forget_since(self._refused.onset_at)  # doubtful words, and what is said now is something else
             if self._overlap is None:
-                self._overlap = Overlap(frame.at)
+                self._overlap = Overlap(frame.at, early=frame.at - answer.audible_at < REGRET_NS)
             self._overlap.ended = False
             self.ctx.turn.set_gain(min(self.duck, self.ctx.turn.gain))
 
@@ -517,10 +517,10 @@ class Dialogue(Node):
             self._asked(attempt)
             if self._suspended:
                 self._suspended = False
-                self._overlap = Overlap(self._onset_at)
+                self._overlap = Overlap(self._onset_at, early=True)
             elif self._interruptible and self._onset_at > attempt.ended_at:
                 # Speech too short to withdraw it: its words may still come, and want the turn.
-                self._refused = Overlap(self._onset_at, ended=True)
+                self._refused = Overlap(self._onset_at, early=True, ended=True)
         self._history.heard(heard)
         if heard.final:
             yield from self._on_answered(attempt, heard)

@@ -3,8 +3,8 @@
 1. Ducking costs nothing, so little is enough for it: a sound that stands out from the noise of the room (`Prick`). Sounds that don't turn
    into speech within 160 ms are none. Once speech has lasted `pause_after` the answer pauses, so it is silent while it is undecided.
 2. Words decide as soon as they weigh enough: `min_words` of them that are neither backchannels nor an echo of the answer, or one that can
-   only mean it ("stop", `interruptions`), even if a partial transcript says so. Once they are settled a question is enough, too, or any
-   word where the answer has just asked something.
+   only mean it ("stop", `interruptions`), even if a partial transcript says so. Any word will do where the answer has only begun, as the
+   user may not have finished; and once it is settled, where it asks, or where the answer has just asked something.
 3. Fewer words may be anything: a recogniser writes "im who" where somebody says "mhm". So they wait for more: until `confirm_after` of
    silence. Then the answer goes on ("Paris", said once over an answer that asked nothing, doesn't stop it), but if the user says more
    soon, and that is an interruption, they are part of it.
@@ -56,6 +56,8 @@ class Overlap:
     onset_at: int
     lasted: int = 0
     """How long it is voiced, up to now or to its end."""
+    early: bool = False
+    """It began so soon after the answer that the user may not have finished before: any word is more of it."""
     ended: bool = False
     unfinished: bool = False
     """An acoustic model heard that the user goes on."""
@@ -79,7 +81,8 @@ class Listening:
         """`said`: its words so far; `settled`: a final transcript covers it; `silence`: since it ended; `heard`: the answer so far."""
         words = words_of(said)
         ours = not words or is_echo(words, words_of(heard)) or self.is_backchannel(words)
-        if not ours and self._telling(words, question=settled and (said.rstrip().endswith("?") or asked(heard) != "nothing")):
+        telling = overlap.early or (settled and (said.rstrip().endswith("?") or asked(heard) != "nothing"))
+        if not ours and (telling or self._weighty(self._beyond_backchannels(words))):
             return "interruption"
         if overlap.lasted >= (3 if words and ours else 1) * self.confirm_after:
             return "interruption"
@@ -94,13 +97,9 @@ class Listening:
         """Nothing but backchannels, one or several?"""
         return bool(words) and not self._beyond_backchannels(words)
 
-    def _telling(self, words: Sequence[str], *, question: bool) -> bool:
-        rest = self._beyond_backchannels(words)
-        places = range(len(rest))
-        return (
-            question
-            or len(rest) >= self.min_words
-            or any(rest[i : i + len(one)] == one for one in self.interruptions for i in places)
+    def _weighty(self, words: tuple[str, ...]) -> bool:
+        return len(words) >= self.min_words or any(
+            words[i : i + len(one)] == one for one in self.interruptions for i in range(len(words))
         )
 
     def _beyond_backchannels(self, words: Sequence[str]) -> tuple[str, ...]:
