@@ -389,7 +389,7 @@ class Dialogue(Node):
         elif answer is None:
             yield from self._on_words(transcript, grown=grown)
         elif answer.audible_at:
-            self._judge_late(answer)
+            self._judge_late(answer, transcript)
         elif transcript.final and not (self._speaking or same(self._said.text, answer.said)):
             yield self._start(committed=True)  # it was asked with a worse text, and nothing was heard yet
         elif self._speaking and grown and not same(self._said.text, answer.said):
@@ -474,13 +474,15 @@ class Dialogue(Node):
                 self._said.forget_since(overlap.onset_at)
             self.ctx.turn.set_gain(1.0)
 
-    def _judge_late(self, answer: Attempt) -> None:
+    def _judge_late(self, answer: Attempt, transcript: Transcript) -> None:
         """A transcript of speech over the answer that had been taken for nothing."""
         refused = self._refused
         if refused is None or self._answer() is not answer:
             return
         text = self._said.since(refused.onset_at)
-        verdict = self._listening.verdict(refused, said=text, settled=True, silence=0, heard=self._history.last_answer)
+        verdict = self._listening.verdict(
+            refused, said=text, settled=transcript.final, silence=0, heard=self._history.last_answer
+        )
         if text and verdict == "interruption":
             self._interrupt(refused)
         elif verdict == "nothing":

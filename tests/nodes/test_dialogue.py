@@ -499,10 +499,14 @@ def test_a_score_of_a_silence_that_is_over_counts_for_nothing() -> None:
 # -- speech over the answer --------------------------------------------------------------------------------------------
 
 
+STORY_MS = 960 + 2016
+"""From there on the answer to `STORY` has sounded for 1.5 s."""
+STORY = (Says("tell me a story", 960), Waits(2016))
+
+
 def over_the_answer(said: Says, **options: Any) -> Talk:
-    return talk(
-        Dialogue(barge_in="headphones"), Says("tell me a story", 960), Waits(1408), said, Waits(6000), answer_ms=3000, **options
-    )  # fmt: skip
+    dialogue = Dialogue(barge_in="headphones", min_words=options.pop("min_words", 3))
+    return talk(dialogue, *STORY, said, Waits(6000), answer_ms=3000, **options)
 
 
 def gains(done: Talk) -> list[float]:
@@ -518,7 +522,7 @@ def test_a_backchannel_or_a_cough_lets_the_answer_go_on(said: str) -> None:
     assert [heard.cut for heard in done.heard if heard.final] == [False]
     assert done.heard[-1].samples == 3000  # all of it, paused and not skipped
     # The transcript is there with the second window after it was asked for; not a window later the answer goes on.
-    assert done.ms(done.session.trace.gains[-1][0]) == 960 + 1408 + 352 + 96 + 64
+    assert done.ms(done.session.trace.gains[-1][0]) == STORY_MS + 352 + 96 + 64
 
 
 def test_the_answer_is_ducked_with_the_first_window_of_speech_and_back_behind_a_click() -> None:
@@ -532,7 +536,7 @@ def test_the_answer_is_ducked_with_the_first_window_of_speech_and_back_behind_a_
     clicked = talk(Dialogue(barge_in="headphones"), *QUESTION, person=Clicks)
 
     assert gains(done)[0] == 0.25
-    assert done.ms(done.session.trace.gains[0][0]) == 960 + 1408 + WINDOW_MS
+    assert done.ms(done.session.trace.gains[0][0]) == STORY_MS + WINDOW_MS
     assert gains(clicked) == [0.25, 1.0]
     assert clicked.ms(clicked.session.trace.gains[0][0]) == 960 + 992
 
@@ -542,6 +546,63 @@ def test_a_short_word_that_wants_the_turn_gets_it() -> None:
 
     assert done.asked() == ["tell me a story", "stop"]
     assert any(heard.cut for heard in done.heard)
+
+
+@pytest.mark.parametrize("heard_as", ["im who", "the air", "you"])
+def test_a_backchannel_that_is_misheard_lets_the_answer_go_on_a_little_later(heard_as: str) -> None:
+    done = over_the_answer(Says("mhm", 352, heard_as=heard_as))
+
+    assert done.asked() == ["tell me a story"]
+    assert gains(done) == [0.25, 0.0, 1.0]
+    assert done.heard[-1].samples == 3000
+    assert done.ms(done.session.trace.gains[-1][0]) == STORY_MS + 352 + 704  # whole windows
+
+
+def test_with_one_word_enough_it_stops_it() -> None:
+    assert over_the_answer(Says("paris", 352), min_words=1).asked() == ["tell me a story", "paris"]
+    assert over_the_answer(Says("paris", 352)).asked() == ["tell me a story"]
+
+
+def test_words_that_were_let_go_are_part_of_an_interruption_that_follows_soon_and_of_none_that_follows_late() -> None:
+    def talked(pause_ms: int) -> Talk:
+        return talk(
+            Dialogue(barge_in="headphones"),
+            *STORY, Says("show me", 352), Waits(pause_ms), Says("the next train please", 960), Waits(6000), answer_ms=9000,
+        )  # fmt: skip
+
+    assert talked(960).asked() == ["tell me a story", "show me the next train please"]
+    assert gains(talked(960))[:3] == [0.25, 0.0, 1.0]
+    assert talked(4000).asked() == ["tell me a story", "the next train please"]
+
+
+def test_words_that_were_let_go_are_no_part_of_the_next_question() -> None:
+    done = talk(
+        Dialogue(barge_in="headphones"),
+        *STORY, Says("im who", 352), Waits(2976), *QUESTION, answer_ms=2000,
+    )  # fmt: skip
+
+    assert done.asked() == ["tell me a story", "what time is it"]
+
+
+def test_who_was_cut_off_needs_one_word_to_get_the_turn_back() -> None:
+    done = talk(
+        Dialogue(barge_in="headphones", end_silence=300 * MS), Says("my name is", 960), Waits(640), Says("david", 352), Waits(6000)
+    )  # fmt: skip
+
+    assert done.asked() == ["my name is", "david"]
+
+
+def test_a_hiss_ducks_the_answer_before_it_is_like_speech() -> None:
+    class Hisses(Person):
+        async def run(self) -> AsyncIterator[SpeechStarted | Voice | Transcript | EndOfTurn]:
+            async for frame in super().run():
+                hisses = isinstance(frame, Voice) and 992 <= frame.silence_ms < 992 + 10 * WINDOW_MS
+                yield Voice(0.0, frame.silence_ms, level_dbfs=-35.0, at=frame.at) if hisses else frame
+
+    done = talk(Dialogue(barge_in="headphones"), *QUESTION, person=Hisses)
+
+    assert gains(done) == [0.25, 1.0]
+    assert [done.ms(at) for at, _, _ in done.session.trace.gains] == [960 + 992, 960 + 992 + 5 * WINDOW_MS]
 
 
 def test_a_word_that_comes_after_the_answer_went_on_still_interrupts() -> None:

@@ -3,22 +3,59 @@ from __future__ import annotations
 import pytest
 
 from flowgraph.units import MS
-from nodes.dialogue import BACKCHANNELS
-from nodes.turns.overlap import Listening, Overlap, Verdict, backchannels, is_echo
+from nodes.dialogue import BACKCHANNELS, INTERRUPTIONS
+from nodes.turns.overlap import Listening, Overlap, Prick, Verdict, is_echo, phrases
+from nodes.vocabulary import Voice
 
-LISTENING = Listening(confirm_after=700 * MS, patience=300 * MS, backchannels=backchannels(BACKCHANNELS))
+LISTENING = Listening(
+    confirm_after=700 * MS,
+    patience=300 * MS,
+    backchannels=phrases(BACKCHANNELS),
+    interruptions=phrases(INTERRUPTIONS),
+    min_words=3,
+)
 
 
 def judged(
-    said: str, *, ms: int = 300, ended: bool = False, settled: bool = False, silence_ms: int = 0, heard: str = "", unfinished: bool = False
+    said: str, *, ms: int = 300, silence_ms: int = 0, settled: bool = False, heard: str = "", listening: Listening = LISTENING, **overlap: bool
 ) -> Verdict:  # fmt: skip
-    overlap = Overlap(0, ms * MS, ended, unfinished)
-    return LISTENING.verdict(overlap, said=said, settled=settled, silence=silence_ms * MS, heard=heard)
+    found = Overlap(0, ms * MS, **overlap)
+    return listening.verdict(found, said=said, settled=settled, silence=silence_ms * MS, heard=heard)
 
 
-@pytest.mark.parametrize("said", ["stop", "no wait", "what day is it", "yeah but what about tomorrow"])
-def test_a_word_that_wants_the_turn_is_an_interruption(said: str) -> None:
+@pytest.mark.parametrize("said", ["stop", "no wait", "I wait", "okay, hold on", "What day is it", "yeah I think so too"])
+def test_a_word_that_wants_the_turn_or_three_of_any_are_an_interruption(said: str) -> None:
     assert judged(said) == "interruption"
+
+
+@pytest.mark.parametrize("said", ["im who", "the air", "Paris", "mhm, you", "whatever"])
+def test_a_word_or_two_that_may_be_anything_wait_for_more_and_then_are_let_go(said: str) -> None:
+    assert judged(said) == "open"
+    assert judged(said, ended=True, settled=True, silence_ms=690) == "open"
+    assert judged(said, ended=True, settled=True, silence_ms=700) == "doubtful"
+    assert judged(said, ended=True, settled=True, silence_ms=700, unfinished=True) == "open"
+    assert judged(said, ms=700) == "interruption"
+
+
+def test_one_word_is_enough_where_the_user_may_not_have_finished_before() -> None:
+    assert judged("david", early=True) == "interruption"
+    assert judged("mhm", early=True) == "open"
+
+
+def test_one_word_is_enough_once_it_is_settled_where_something_is_asked() -> None:
+    asking = "There are two. Would you like the red one?"
+
+    assert judged("which?", settled=True) == "interruption"
+    assert judged("really?", settled=True) == "open"
+    assert judged("green", heard=asking) == "open"
+    assert judged("green", heard=asking, settled=True) == "interruption"
+
+
+def test_how_many_words_it_takes_is_an_option() -> None:
+    from dataclasses import replace
+
+    assert judged("whatever", listening=replace(LISTENING, min_words=1)) == "interruption"
+    assert judged("how on earth", listening=replace(LISTENING, min_words=4, interruptions=phrases([]))) == "open"
 
 
 @pytest.mark.parametrize("said", ["mhm", "Yeah.", "uh huh", "okay okay", "I see, right", ""])
@@ -48,4 +85,42 @@ def test_three_words_that_the_answer_has_just_said_are_its_echo() -> None:
     assert is_echo(["an", "old", "house"], ["there", "was", "an", "old", "house"])
     assert judged("an old house", heard=heard) == "open"
     assert judged("the old house", heard=heard) == "interruption"
-    assert judged("old house", heard=heard) == "interruption"
+    assert judged("an old house", heard=heard, ended=True, settled=True) == "nothing"
+
+
+# -- ducking -------------------------------------------------------------------------------------------------------------
+
+
+def pricked(*levels: float, probability: float = 0.0) -> list[bool]:
+    """Behind a second of a room's noise."""
+    prick = Prick()
+    for number in range(32):
+        assert not prick.hears(Voice(0.0, 1000, level_dbfs=-60.0 + number % 3))
+    return [prick.hears(Voice(probability, 1000, level_dbfs=level)) for level in levels]
+
+
+def test_a_sound_that_stands_out_may_be_speech_for_160_ms_and_then_is_not() -> None:
+    assert pricked(*[-35.0] * 8) == [True] * 5 + [False] * 3
+    assert pricked(-35.0, -59.0, -35.0) == [True, False, True]
+
+
+def test_what_is_like_speech_may_be_speech_for_as_long_as_it_likes_and_however_soft() -> None:
+    assert pricked(*[-70.0] * 8, probability=0.5) == [True] * 8
+
+
+def test_what_does_not_stand_out_is_none() -> None:
+    assert pricked(-51.0, -52.0) == [False, False]
+    assert pricked(-50.0) == [True]
+
+
+def test_digital_silence_has_no_noise_but_what_is_hardly_audible_does_not_stand_out_of_it() -> None:
+    prick = Prick()
+    assert not any(prick.hears(Voice(0.0, 1000, level_dbfs=-120.0)) for _ in range(100))
+    assert not prick.hears(Voice(0.0, 1000, level_dbfs=-51.0))
+
+
+def test_a_noise_that_goes_on_becomes_the_noise_of_the_room() -> None:
+    prick = Prick()
+    told = [prick.hears(Voice(0.0, 1000, level_dbfs=-30.0)) for _ in range(200)]
+    assert told.count(True) == 5
+    assert prick.hears(Voice(0.0, 1000, level_dbfs=-20.0))
