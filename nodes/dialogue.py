@@ -309,7 +309,9 @@ class Dialogue(Node):
             self.ctx.turn.set_gain(0.0)
         elif self._interruptible:
             if self._refused is not None and frame.at - self._last_voiced_at > LONGEST_PAUSE_MS * MS:
-                self._said.forget_since(self._refused.onset_at)  # doubtful words, and what is said now is something else
+                self._said.forget_since(
+                    self._refused.onset_at
+                )  # doubtful words, and what is said now is something else
             if self._overlap is None:
                 self._overlap = Overlap(frame.at, early=frame.at - answer.audible_at < REGRET_NS)
             self._overlap.ended = False
@@ -322,7 +324,7 @@ class Dialogue(Node):
         lasted = voice.at - self._onset_at
         if self._overlap is not None:
             self._overlap.lasted = max(lasted, self._overlap.lasted)
-            if lasted >= self.pause_after:
+            if max(lasted, voice.at - (self._prick.since or voice.at)) >= self.pause_after:
                 self.ctx.turn.set_gain(0.0)
             self._judge_overlap()
         elif lasted >= self.withdraw_after:

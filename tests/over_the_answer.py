@@ -1,6 +1,6 @@
-"""Everything that is said over an answer in the recorded conversations, over a long answer, on virtual time: real nodes but for the recogniser.
+"""What is said over an answer in the recorded conversations, said over a long one, on virtual time: all nodes are real.
 
-The recogniser tells what it is given: what the embedded one really made of it (`over_the_answer.txt`), or what was really said.
+The recogniser is told what to understand: what the embedded one really made of it (`over_the_answer.txt`), or what was really said.
 """
 
 from __future__ import annotations
@@ -20,20 +20,28 @@ from aiohttp import WSMsgType, web
 from flowgraph.graph import Graph
 from flowgraph.session import Session
 from flowgraph.testing import run_virtual, services_of
-from flowgraph.units import MS
+from flowgraph.units import MS, SECOND
 from nodes.servers import llm, scripted
 from nodes.sound.conversation import RATE_HZ, Conversation, RecordedUtterance, load_conversation
-from nodes.vocabulary import Played, Utterance, Voice
+from nodes.vocabulary import Played, Utterance
 
 TURNS = Path(__file__).parents[1] / "graphs/conversations/turns"
+NAMES = sorted(str(path.relative_to(TURNS).with_suffix("")) for path in TURNS.glob("*/*.yaml"))
 HEARD = Path(__file__).with_suffix(".txt")
-STORY = (TURNS.parent / "demo/6-story.wav").resolve()
+STORY = {
+    "audio": str((TURNS.parent / "demo/6-story.wav").resolve()),
+    "kind": "story",
+    "text": "Tell me your longest story.",
+    "speech": [1600, 27864],
+}
 STT_MS = 60
 """From Finalize to its answer."""
 AFTER_MS = 4000
 """So long an answer sounds before something is said over it."""
-HEARS_DBFS = -50.0
 KINDS = ("backchannel", "cough", "interruption")
+
+Transcripts = tuple[tuple[int, str, bool], ...]
+"""Milliseconds after the first voiced sample, text, is it final."""
 
 
 # -- a recogniser that is told what it hears -----------------------------------------------------------------------------
@@ -45,14 +53,13 @@ class Understood:
 
     voiced_ms: int
     """So much of it is voiced."""
-    said: tuple[tuple[int, str, bool], ...]
-    """(milliseconds after its first voiced sample, text, is it final)."""
+    said: Transcripts
 
 
-def as_recorded(name: str) -> dict[str, list[tuple[tuple[int, str, bool], ...]]]:
-    """By kind, in order: what the embedded recogniser said of a conversation."""
+def as_misheard(name: str) -> dict[str, list[Transcripts]]:
+    """By kind, in order: what the embedded recogniser made of a conversation."""
     block = next(one for one in HEARD.read_text().split("\n\n") if one.splitlines()[0] == name)
-    found: dict[str, list[tuple[tuple[int, str, bool], ...]]] = {}
+    found: dict[str, list[Transcripts]] = {}
     for line in block.splitlines()[1:]:
         kind, _, rest = line.strip().partition(":")
         items = [one.strip().partition(" ") for one in rest.split("|") if one.strip()]
@@ -61,7 +68,7 @@ def as_recorded(name: str) -> dict[str, list[tuple[tuple[int, str, bool], ...]]]
     return found
 
 
-def as_said(utterance: RecordedUtterance) -> tuple[tuple[int, str, bool], ...]:
+def as_said(utterance: RecordedUtterance) -> Transcripts:
     """What a recogniser that makes no mistake says: word by word, and a final one at each pause."""
     rate, begin = RATE_HZ // 1000, utterance.speech_start
     spans, last = [], begin
@@ -128,6 +135,7 @@ class _Stream:
         self._voiced_ms = 0
         self._begin_ms = 0
         self._next = 0
+        self._quiet_ms = scripted.NEW_UTTERANCE_MS + 1
         self.ms = 0
         self.told_ms = 0
 
@@ -136,22 +144,27 @@ class _Stream:
         samples = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
         for voiced in scripted._voiced(samples, RATE_HZ):
             if voiced:
-                if self._index < 0 or self._voiced_ms >= 0.95 * self._script[self._index].voiced_ms:
-                    if self._index + 1 < len(self._script) and self._quiet_ms > 600:
-                        self._index += 1
-                        self._voiced_ms, self._begin_ms, self._next = 0, self.ms, 0
-                self._voiced_ms += 10
+                if (
+                    self._quiet_ms > scripted.NEW_UTTERANCE_MS
+                    and self._heard_all()
+                    and self._index + 1 < len(self._script)
+                ):
+                    self._index += 1
+                    self._voiced_ms, self._begin_ms, self._next = 0, self.ms, 0
+                self._voiced_ms += scripted.WINDOW_MS
                 self._quiet_ms = 0
             else:
-                self._quiet_ms += 10
-            self.ms += 10
+                self._quiet_ms += scripted.WINDOW_MS
+            self.ms += scripted.WINDOW_MS
         due = []
         while (one := self._peek()) and not one[2] and self.ms >= self._begin_ms + one[0]:
             due.append(one[1])
             self._next += 1
         return due[-1:]
 
-    _quiet_ms = 10_000
+    def _heard_all(self) -> bool:
+        """A pause within an utterance may be as long as one behind it."""
+        return self._index < 0 or self._voiced_ms >= scripted.WHOLE * self._script[self._index].voiced_ms
 
     def final(self) -> str:
         """What there was since the last final one."""
@@ -173,17 +186,17 @@ class _Stream:
 
 @dataclasses.dataclass
 class Over:
-    """What became of one utterance over an answer. Milliseconds from its first voiced sample."""
+    """What became of an answer, of which something was said. Milliseconds from its first voiced sample."""
 
     kind: str
     text: str
     ended: float | None
-    """When the answer was over."""
+    """When the answer was over, if it was ended."""
     ducked: float | None
     silent: float | None
     """Since when it was silent, where it was ended."""
     resumed: float | None
-    """When it sounded again as before, where it was not."""
+    """When it sounded as before, where it was not."""
 
 
 @dataclasses.dataclass
@@ -191,101 +204,103 @@ class Talk:
     """A conversation that is over."""
 
     over: list[Over]
-    played: npt.NDArray[np.float32]
-    """What was heard, block by block: shape (n, samples of a block)."""
-    gains: list[float]
-    """Of those blocks: the gain as it was set when the block was due."""
-    false_ducks: int
-    """How often the gain went down while nobody had spoken."""
+    ducks: int
+    """How often an answer was ducked while nobody spoke over it."""
     asked: list[str]
-    frames: list[Any]
+    played: npt.NDArray[np.float32]
+    """What was heard, device block by device block: shape (n, samples of a block)."""
 
 
-def conversation_of(path: Path, folder: Path, kinds: Sequence[str]) -> Path:
-    """Again and again a long story is asked for, and what a conversation has of these kinds is said over it, one over each."""
-    data = yaml.safe_load(path.read_text())
-    story = {"audio": str(STORY), "kind": "story", "text": "Tell me your longest story.", "speech": [1600, 27864]}
+def said_over(path: Path, kinds: Sequence[str], *, each: bool) -> list[dict[str, Any]]:
+    """A long story is asked for, and what a conversation has of these kinds is said over it; `each`: over a story of its own."""
     lines: list[dict[str, Any]] = []
-    for one in data["utterances"]:
-        if one["kind"] in kinds and "barge_in" in one:
-            lines.append({**story, "barge_in": f"{2 * AFTER_MS}ms"} if lines else {**story, "pause": "500ms"})
-            lines.append({**one, "audio": str(path.parent / one["audio"]), "barge_in": f"{AFTER_MS}ms"})
-    made = folder / f"{path.stem}.yaml"
-    made.write_text(yaml.safe_dump({**data, "utterances": lines}, sort_keys=False))
-    return made
+    at = AFTER_MS
+    for one in yaml.safe_load(path.read_text())["utterances"]:
+        if "barge_in" not in one or one["kind"] not in kinds:
+            continue
+        if not lines:
+            lines.append({**STORY, "pause": "500ms"})
+        elif each:
+            lines.append({**STORY, "barge_in": f"{2 * AFTER_MS}ms"})
+        lines.append({**one, "audio": str(path.parent / one["audio"]), "barge_in": f"{at}ms"})
+        at += 0 if each else AFTER_MS
+    return lines
 
 
-def script_of(conversation: Conversation, heard: dict[str, list[tuple[tuple[int, str, bool], ...]]] | None) -> list[Understood]:
-    found = []
-    left = {kind: list(said) for kind, said in (heard or {}).items()}
-    for one, line in zip(conversation.utterances, scripted.lines_of(conversation), strict=True):
-        said = left[one.kind].pop(0) if heard is not None and one.kind in left else as_said(one)
-        found.append(Understood(line.voiced_ms, said))
-    return found
+def script_of(conversation: Conversation, heard: dict[str, list[Transcripts]]) -> list[Understood]:
+    """`heard`: by kind, instead of what is said."""
+    lines = scripted.lines_of(conversation)
+    left = {kind: list(said) for kind, said in heard.items()}
+    return [
+        Understood(line.voiced_ms, left[one.kind].pop(0) if left.get(one.kind) else as_said(one))
+        for one, line in zip(conversation.utterances, lines, strict=True)
+    ]
 
 
 def talk(
-    name: str, folder: Path, *settings: str, kinds: Sequence[str] = KINDS, mistaken: bool = True, again: bool = False
+    name: str,
+    folder: Path,
+    *settings: str,
+    kinds: Sequence[str] = KINDS,
+    misheard: str = "",
+    each: bool = True,
+    graph: str = "graphs/optimized.yaml",
 ) -> Talk:
-    """`name`: such as `fit/slt-loud`. `mistaken`: with what the embedded recogniser made of it."""
-    path = conversation_of(TURNS / f"{name}.yaml", folder, kinds)
+    """`name`: such as `fit/slt-loud`. `misheard`: as what the embedded recogniser made of it."""
+    source = TURNS / f"{name}.yaml"
+    path = folder / source.name
+    lines = said_over(source, kinds, each=each) or [{**STORY, "pause": "500ms"}]
+    path.write_text(yaml.safe_dump({**yaml.safe_load(source.read_text()), "utterances": lines}))
     conversation = load_conversation(path)
-    heard = as_recorded(Path(name).name + " again" * again) if mistaken else None
-    voice = scripted.Voice(first_byte_s=0.05)
     apps = {
-        "stt": recogniser(script_of(conversation, heard)),
+        "stt": recogniser(script_of(conversation, as_misheard(misheard) if misheard else {})),
         "llm": llm.app(first_token_ms=50, token_ms=5),
-        "tts": voice.app,
+        "tts": scripted.Voice(first_byte_s=0.05).app,
     }
     given = [f"mic.device=caller:{path}", "speaker.device=null", "dialogue.barge_in=headphones", *settings]
-    session = Session(Graph.load("graphs/optimized.yaml", settings=given, environ={}), services=services_of(apps))
+    session = Session(Graph.load(graph, settings=given, environ={}), services=services_of(apps))
     blocks: list[Played] = []
     utterances: list[Utterance] = []
-    frames: list[Any] = []
     session.watch(Played, blocks.append)
     session.watch(Utterance, utterances.append)
-    session.watch(Voice, frames.append)
 
     async def main() -> None:
         async with session, asyncio.timeout(1000):
             await session.finished()
 
     run_virtual(main(), limit_s=2000, real_limit_s=300)
-    return _judged(session, conversation, blocks, utterances, frames)
+    over, ducks = _judged(session, conversation, utterances)
+    messages = session.node("dialogue").__dict__["_history"].messages
+    asked = [text for role, text in messages if role == "user"]
+    size = max(len(one.samples) for one in blocks)
+    return Talk(over, ducks, asked, np.stack([one.samples for one in blocks if len(one.samples) == size]))
 
 
-def _judged(session: Session, conversation: Conversation, blocks: list[Played], utterances: list[Utterance], frames: list[Any]) -> Talk:
+def _judged(session: Session, conversation: Conversation, utterances: Sequence[Utterance]) -> tuple[list[Over], int]:
     gains = [(at, gain) for at, gain, _ in session.trace.gains]
-    advances = [at for at, number, _ in session.trace.advances]
-    over = []
-    explained = []
+    advances = [at for at, _, _ in session.trace.advances]
+    over, spans = [], []
     for one, recorded in zip(utterances, conversation.utterances, strict=True):
-        if recorded.kind == "story":
-            explained.append((one.start_at, one.end_at + 1500 * MS))
-            continue
-        until = one.end_at + 1500 * MS
+        until = one.end_at + 3 * SECOND // 2
+        spans.append((one.start_at, until))
+        if recorded.kind != "story":
+            ended = next((at for at in advances if one.start_at <= at < until), None)
+            mine = [(at, gain) for at, gain in gains if one.start_at <= at < (ended or until)]
+            over.append(_became(recorded, one.start_at, ended, mine))
+    return over, sum(gain < 1 and not any(a <= at < b for a, b in spans) for at, gain in gains)
 
-        def ms(at: int | None, one: Utterance = one) -> float | None:
-            return None if at is None else (at - one.start_at) / MS
 
-        ended = next((at for at in advances if one.start_at <= at < until), None)
-        mine = [(at, gain) for at, gain in gains if one.start_at <= at < (until if ended is None else ended)]
-        explained.append((one.start_at, until))
-        silent = 0
-        for at, gain in mine:
-            silent = (silent or at) if gain == 0.0 else 0
-        over.append(
-            Over(
-                recorded.kind,
-                recorded.text,
-                ms(ended),
-                ms(next((at for at, gain in mine if gain < 1), ended)),
-                ms(silent or ended) if ended is not None else None,
-                ms(next((at for at, gain in reversed(mine) if gain == 1.0), None)),
-            )
-        )
-    false = sum(gain < 1 and not any(a <= at < b for a, b in explained) for at, gain in gains)
-    asked = [text for role, text in session.node("dialogue")._history.messages if role == "user"]  # type: ignore[attr-defined]
-    size = max((len(one.samples) for one in blocks), default=240)
-    played = np.stack([one.samples for one in blocks if len(one.samples) == size])
-    return Talk(over, played, [], false, asked, frames)
+def _became(recorded: RecordedUtterance, start: int, ended: int | None, gains: Sequence[tuple[int, float]]) -> Over:
+    def ms(at: int | None) -> float | None:
+        return None if at is None else (at - start) / MS
+
+    loud = max((index for index, (_, gain) in enumerate(gains) if gain), default=-1)
+    silent = gains[loud + 1][0] if loud + 1 < len(gains) else ended
+    return Over(
+        recorded.kind,
+        recorded.text,
+        ms(ended),
+        ms(next((at for at, gain in gains if gain < 1), None)),
+        ms(silent) if ended is not None else None,
+        ms(gains[-1][0]) if ended is None and gains and gains[-1][1] == 1.0 else None,
+    )

@@ -1,7 +1,7 @@
 """Somebody speaks over the answer: an interruption, or only a cough, an "mhm", or the answer's own echo?
 
 1. Ducking costs nothing, so little is enough for it: a sound that stands out from the noise of the room (`Prick`). Sounds that don't turn
-   into speech within 160 ms are none. Once speech has lasted `pause_after` the answer pauses, so it is silent while it is undecided.
+   into speech within 160 ms are none. Speech that has sounded for `pause_after` pauses the answer: it is silent while it is undecided.
 2. Words decide as soon as they weigh enough: `min_words` of them that are neither backchannels nor an echo of the answer, or one that can
    only mean it ("stop", `interruptions`), even if a partial transcript says so. Any word will do where the answer has only begun, as the
    user may not have finished; and once it is settled, where it asks, or where the answer has just asked something.
@@ -34,7 +34,7 @@ UNFINISHED = 0.3
 
 LIKELY = 0.5
 """A window at least this likely to be speech is taken for some, as far as ducking goes."""
-CLEAR_DB = 10.0
+CLEAR_DB = 8.0
 """What stands out is so far above the noise of the room: the level of noise alone varies by 3 dB between windows …"""
 CLEAR_DBFS = -50.0
 """… and no softer than this, where digital silence, dithering and what a canceller leaves of an echo end."""
@@ -117,6 +117,8 @@ class Prick:
         self._levels: deque[float] = deque([CLEAR_DBFS - CLEAR_DB], maxlen=FLOOR_WINDOWS)
         self._unlike = 0
         """So many windows stood out, and none of them was like speech."""
+        self.since = 0
+        """When that began, by the end of its first window (clock, nanoseconds); 0 = nothing does."""
 
     def hears(self, voice: Voice) -> bool:
         """Take in the next window."""
@@ -124,7 +126,11 @@ class Prick:
         self._levels.append(voice.level_dbfs)
         likely = voice.probability >= LIKELY
         self._unlike = self._unlike + 1 if clear and not likely else 0
-        return likely or 0 < self._unlike <= UNLIKE_WINDOWS
+        if not (likely or 0 < self._unlike <= UNLIKE_WINDOWS):
+            self.since = 0
+            return False
+        self.since = self.since or voice.at
+        return True
 
 
 def phrases(texts: Sequence[str]) -> Phrases:

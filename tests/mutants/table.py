@@ -572,17 +572,40 @@ MUTANTS = (
     ),
     Mutant(
         0, "after a cough the answer stays paused", DIALOGUE,
-        "            self._said.forget_since(overlap.onset_at)\n            self.ctx.turn.set_gain(1.0)",
-        "            self._said.forget_since(overlap.onset_at)", TAKING,
+        "                self._said.forget_since(overlap.onset_at)\n            self.ctx.turn.set_gain(1.0)",
+        "                self._said.forget_since(overlap.onset_at)", TAKING,
     ),
     Mutant(
         0, "a backchannel becomes part of the next question", DIALOGUE,
-        "            self._said.forget_since(overlap.onset_at)\n            self.ctx.turn.set_gain(1.0)",
-        "            self.ctx.turn.set_gain(1.0)", TAKING,
+        '            if verdict == "nothing":\n                self._said.forget_since(overlap.onset_at)\n', "", TAKING,
     ),
     Mutant(
         0, "a backchannel is an interruption", "nodes/turns/overlap.py",
-        "bool(words) and not self.is_backchannel(words) and", "bool(words) and", TAKING,
+        " or self.is_backchannel(words)", "", TAKING,
+    ),
+    Mutant(
+        0, "a word that may be anything stops the answer", "nodes/turns/overlap.py",
+        "len(words) >= self.min_words or any", "bool(words) or any", TAKING,
+    ),
+    Mutant(
+        0, "what was let go is lost though more came", DIALOGUE,
+        '            if verdict == "nothing":\n                self._said', "            if True:\n                self._said", TAKING,
+    ),
+    Mutant(
+        0, "what was let go long ago is part of an interruption", DIALOGUE,
+        "> LONGEST_PAUSE_MS * MS:\n                self._said.forget_since", "> 0:\n                self._said.covers", TAKING,
+    ),
+    Mutant(
+        0, "what was let go is part of the next question", DIALOGUE,
+        "        if self._refused is not None and self._overlap is None:\n", "        if False:\n", TAKING,
+    ),
+    Mutant(
+        0, "who was cut off needs three words", DIALOGUE,
+        "Overlap(frame.at, early=frame.at - answer.audible_at < REGRET_NS)", "Overlap(frame.at)", TAKING,
+    ),
+    Mutant(
+        0, "a noise that goes on ducks the answer for good", "nodes/turns/overlap.py",
+        " or 0 < self._unlike <= UNLIKE_WINDOWS)", " or 0 < self._unlike)", TAKING,
     ),
     Mutant(
         0, "the score of a silence that is over counts", DIALOGUE,

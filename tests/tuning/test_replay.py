@@ -90,7 +90,9 @@ def test_what_is_said_over_an_answer_is_judged_with_an_answer_on() -> None:
 
 
 def test_words_over_an_answer_end_it_where_they_are_no_backchannel() -> None:
-    evidence = heard(Says((800,), "tell me a story"), Says((600,), "some nonsense words", answered=False, over_answer=True))
+    evidence = heard(
+        Says((800,), "tell me a story"), Says((600,), "some nonsense words", answered=False, over_answer=True)
+    )
 
     _, over = replayed(evidence, end="fixed", end_silence="400ms")
 

@@ -23,7 +23,9 @@ def judged(
     return listening.verdict(found, said=said, settled=settled, silence=silence_ms * MS, heard=heard)
 
 
-@pytest.mark.parametrize("said", ["stop", "no wait", "I wait", "okay, hold on", "What day is it", "yeah I think so too"])
+@pytest.mark.parametrize(
+    "said", ["stop", "no wait", "I wait", "okay, hold on", "What day is it", "yeah I think so too"]
+)
 def test_a_word_that_wants_the_turn_or_three_of_any_are_an_interruption(said: str) -> None:
     assert judged(said) == "interruption"
 

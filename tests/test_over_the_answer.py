@@ -1,0 +1,114 @@
+"""What is said over an answer in the recorded conversations: what it does to the answer."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import over_the_answer
+from tests.over_the_answer import NAMES, Over, talk
+
+MOST_ENDED = 0.05
+DUCKED_MS, SILENT_MS = 60, 300
+WORST_DUCKED_MS = 61
+"""A window of 32 ms of which too little is speech, the next one, what is left of the microphone's frame of 20 ms and its block of 10."""
+GAINS = (0.0, 0.25, 1.0)
+
+
+def of(talks: Sequence[Over], *kinds: str) -> list[Over]:
+    return [one for one in talks if one.kind in kinds]
+
+
+@pytest.fixture(scope="module")
+def misheard(tmp_path_factory: pytest.TempPathFactory) -> list[Over]:
+    """By a recogniser that writes "im who" where somebody says "mhm"; four conversations were heard twice."""
+    heard = over_the_answer.HEARD.read_text().splitlines()
+    folder = tmp_path_factory.mktemp("misheard")
+    talks = [
+        talk(name, folder, misheard=said)
+        for name in NAMES
+        for said in (Path(name).name, f"{Path(name).name} again")
+        if said in heard
+    ]
+    assert not any(one.ducks for one in talks), "nobody spoke"
+    return [one for each in talks for one in each.over]
+
+
+@pytest.fixture(scope="module")
+def understood(tmp_path_factory: pytest.TempPathFactory) -> list[Over]:
+    """By a recogniser that makes no mistake."""
+    folder = tmp_path_factory.mktemp("understood")
+    talks = [talk(name, folder) for name in NAMES if name.startswith("report") and name.endswith("loud")]
+    assert not any(one.ducks for one in talks), "nobody spoke"
+    return [one for each in talks for one in each.over]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("heard", ["misheard", "understood"])
+def test_backchannels_and_coughs_let_the_answer_go_on(heard: str, request: pytest.FixtureRequest) -> None:
+    said = of(request.getfixturevalue(heard), "backchannel", "cough")
+
+    assert len(said) == {"misheard": 40, "understood": 8}[heard]
+    assert sum(one.ended is not None for one in said) <= MOST_ENDED * len(said)
+    assert all(one.resumed is not None for one in said if one.ended is None)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("heard", ["misheard", "understood"])
+def test_interruptions_stop_it(heard: str, request: pytest.FixtureRequest) -> None:
+    """Measured: silent after 230 ms (median). Later than 300 ms is a "stop" that is heard as "saw", with 1.9 s of silence behind it; and one
+    that begins with a hiss, by the length of a rounding."""
+    said = of(request.getfixturevalue(heard), "interruption")
+    silent = sorted(one.silent for one in said if one.silent is not None)
+
+    assert len(said) == len(silent) == {"misheard": 20, "understood": 4}[heard]
+    assert statistics.median(silent) <= 240
+    assert sum(ms <= SILENT_MS for ms in silent) >= 0.9 * len(silent)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("heard", ["misheard", "understood"])
+def test_the_answer_is_ducked_within_60_ms_of_the_first_voiced_sample(
+    heard: str, request: pytest.FixtureRequest
+) -> None:
+    ducked = [one.ducked for one in request.getfixturevalue(heard)]
+
+    assert all(ms is not None and 0 <= ms <= DUCKED_MS for ms in ducked), ducked
+
+
+@pytest.mark.parametrize("later_ms", range(3, 33, 6))
+def test_it_is_ducked_as_soon_wherever_in_a_window_the_speech_begins(
+    later_ms: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(over_the_answer, "AFTER_MS", over_the_answer.AFTER_MS + later_ms)
+
+    # A hiss in a loud room, a soft beginning, a hard one.
+    for name in ("fit/us-klatt-loud", "fit/awb-loud", "report/kal16-quiet"):
+        for one in talk(name, tmp_path, kinds=("interruption",)).over:
+            assert one.ducked is not None
+            assert one.ducked <= WORST_DUCKED_MS
+
+
+@pytest.mark.parametrize("name", ["fit/scot-f2-quiet", "fit/us-klatt-loud", "report/rms-quiet", "report/us-m3-loud"])
+def test_an_answer_that_goes_on_has_lost_no_sample_and_none_twice(name: str, tmp_path: Path) -> None:
+    """Against the same answer with nothing said over it, sample by sample: each block is that, times a gain or a ramp between two."""
+    kinds = ("backchannel", "cough")
+    disturbed = talk(name, tmp_path, kinds=kinds, misheard=Path(name).name, each=False)
+    alone = talk(name, tmp_path, kinds=())
+    ramp = np.linspace(0, 1, alone.played.shape[1], endpoint=False, dtype=np.float32)
+    shapes = [before + (after - before) * ramp for before in GAINS for after in GAINS if before or after]
+    heard, whole = (played[np.abs(played).max(axis=1) > 0.005] for played in (disturbed.played, alone.played))
+
+    assert len(disturbed.over) == 2
+    assert all(one.resumed is not None for one in disturbed.over)
+    assert len(heard) == len(whole)
+    off = [
+        min(np.abs(block - original * shape).max() for shape in shapes)
+        for block, original in zip(heard, whole, strict=True)
+    ]
+    assert max(off) < 1e-6
+    assert not np.array_equal(heard, whole), "it was ducked"
