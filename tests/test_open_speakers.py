@@ -18,6 +18,7 @@ from nodes.vocabulary import SpeechStarted, Utterance
 from tests.rooms import DEMO, RATE_HZ, clear, recorded
 
 ANSWERS = 20
+DUCKED_MS = 60
 QUESTIONS = (
     ("2-time", "Do you know what time it is?", [1600, 27027]),
     ("5-date", "Please tell me the date of today.", [1600, 25661]),
@@ -111,10 +112,12 @@ def test_twenty_answers_in_a_row_are_finished(tmp_path: Path) -> None:
     assert len(outcome.turns) == ANSWERS
     assert all(turn.answered and not turn.interrupted for turn in outcome.turns)
     assert outcome.false_onsets() == 0
+    assert not outcome.gains, "nobody spoke: none was ducked"
 
 
 def test_who_speaks_is_heard_over_the_answer(tmp_path: Path) -> None:
-    """From what is clearly louder than the echo: the hiss before it goes with the echo, or not."""
+    """Counted from what is clearly louder than the echo. Measured: ducked 120 to 140 ms before that, by what the canceller leaves of the
+    hiss that it begins with (110 to 130 ms after the first voiced sample), and silent 220 to 240 ms behind it."""
     outcome = talk(tmp_path, cancel=True, answers=4, interruptions=4)
     stopped = [turn for turn in outcome.turns if turn.interrupted]
     begin_ms = (clear(recorded(STOP[0])) - STOP[2][0]) * 1000 / RATE_HZ
@@ -127,7 +130,7 @@ def test_who_speaks_is_heard_over_the_answer(tmp_path: Path) -> None:
 
     assert [turn.truth for turn in stopped] == [STORY[1]] * 4
     assert len(ducked_ms) == 4
-    assert max(ducked_ms) < 150
+    assert max(ducked_ms) <= DUCKED_MS
     assert max(paused_ms) < 300
     for turn in stopped:
         assert turn.stopped_in_ns is not None
