@@ -38,7 +38,7 @@ LONG, STOP = "6-story", "7-stop"
 WHOLE = 0.9
 LOUD = 10 ** (AUDIBLE_DBFS / 20)
 MOST_SILENT_MS, MOST_DUCKED_MS = 400, 200
-"""On a busy machine. (On virtual time, in `tests/test_open_speakers.py`, 250 and 100.)"""
+"""On a busy machine. (On virtual time, in `tests/test_open_speakers.py`, 300 and 60.)"""
 
 
 # -- the session's process -----------------------------------------------------------------------------------------------
@@ -199,8 +199,9 @@ class Outcome:
         count = sum(turn["interrupted"] for turn in self.turns)
         for begin, share in self.captured.find(sound, count):
             onset = begin + clear(sound) * SECOND // RATE_HZ
-            ducked = next(at for at, gain in self.gains if at > onset and gain < 1)
             advanced = next(at for at in self.advances if at > onset)
+            up = max(at for at in (*self.advances, *(at for at, gain in self.gains if gain == 1)) if at < advanced)
+            ducked = next(at for at, gain in self.gains if at > up and gain < 1)
             silent = self.played.last_audible(onset, advanced + 100 * MS)
             told = next(event["told_at"] for event in self.onsets if event["told_at"] > onset)
             found.append(Interruption(share, *((at - onset) / MS for at in (told, ducked, silent, advanced))))
@@ -216,6 +217,7 @@ class Interruption:
     noticed_ms: float
     """The VAD says so."""
     ducked_ms: float
+    """It has been ducked since then: before the first clear sound, where something of the hiss before that was heard."""
     silent_ms: float
     """The last audible sample at the ear."""
     certain_ms: float

@@ -576,7 +576,7 @@ MUTANTS = (
         "                self._said.forget_since(overlap.onset_at)", TAKING,
     ),
     Mutant(
-        0, "a backchannel becomes part of the next question", DIALOGUE,
+        0, "a backchannel becomes part of the interruption that follows", DIALOGUE,
         '            if verdict == "nothing":\n                self._said.forget_since(overlap.onset_at)\n', "", TAKING,
     ),
     Mutant(

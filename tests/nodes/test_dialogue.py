@@ -575,6 +575,14 @@ def test_words_that_were_let_go_are_part_of_an_interruption_that_follows_soon_an
     assert talked(4000).asked() == ["tell me a story", "the next train please"]
 
 
+def test_a_backchannel_is_no_part_of_an_interruption_that_follows_soon() -> None:
+    done = talk(
+        Dialogue(barge_in="headphones"), *STORY, Says("mhm", 352), Waits(960), Says("stop it now", 960), Waits(6000), answer_ms=9000
+    )  # fmt: skip
+
+    assert done.asked() == ["tell me a story", "stop it now"]
+
+
 def test_words_that_were_let_go_are_no_part_of_the_next_question() -> None:
     done = talk(
         Dialogue(barge_in="headphones"),
