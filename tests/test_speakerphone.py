@@ -37,8 +37,10 @@ QUESTIONS = ("2-time", "5-date", "3-product")
 LONG, STOP = "6-story", "7-stop"
 WHOLE = 0.9
 LOUD = 10 ** (AUDIBLE_DBFS / 20)
-MOST_SILENT_MS, MOST_DUCKED_MS = 400, 200
-"""On a busy machine. (On virtual time, in `tests/test_open_speakers.py`, 300 and 60.)"""
+MOST_SILENT_MS, MOST_DUCKED_MS = 300, 60
+"""And the latency of the device … (As on virtual time, in `tests/test_open_speakers.py`.)"""
+BUSY_MS = 60
+"""… on a busy machine."""
 
 
 # -- the session's process -----------------------------------------------------------------------------------------------
@@ -54,7 +56,14 @@ async def converse(folder: Path, graph: str) -> None:
     report = Report(session, lambda turn: tell("turn", **turn.to_json()))
     captured: list[Audio] = []
     played: list[Played] = []
-    session.watch(Audio, lambda audio: captured.append(audio) if audio.source == "mic" else None)
+    late: list[int] = []
+
+    def hear(audio: Audio) -> None:
+        if audio.source == "mic":
+            captured.append(audio)
+            late.append(session.clock.now() - audio.end_at)
+
+    session.watch(Audio, hear)
     session.watch(Played, played.append)
     session.watch(Heard, lambda heard: tell("heard", text=heard.text, final=heard.final, cut=heard.cut))
     session.watch(SpeechStarted, lambda started: tell("onset", at=started.at, told_at=session.clock.now()))
@@ -74,6 +83,7 @@ async def converse(folder: Path, graph: str) -> None:
         **{f"{name}_at": np.array([one.at for one in sound]) for name, sound in sounds.items()},
         **{f"{name}_lengths": np.array([len(one.samples) for one in sound]) for name, sound in sounds.items()},
         rates=np.array([captured[0].rate_hz, played[0].rate_hz]),
+        late_ms=np.median(late) / MS,
     )
     tell("over", turns=[turn.to_json() for turn in report.turns], advances=advances, gains=gains, said=session.said)
 
@@ -130,8 +140,9 @@ class Talk:
                 name: Track(data[name], data[f"{name}_at"], data[f"{name}_lengths"], int(rate))
                 for name, rate in zip(("captured", "played"), data["rates"], strict=True)
             }
+            late_ms = float(data["late_ms"])
         onsets = [event for event in self.events if event["event"] == "onset"]
-        return Outcome(over["turns"], over["advances"], over["gains"], onsets, **tracks)
+        return Outcome(over["turns"], over["advances"], over["gains"], onsets, late_ms, **tracks)
 
     def kill(self) -> None:
         self._process.kill()
@@ -181,6 +192,8 @@ class Outcome:
     advances: list[int]
     gains: list[tuple[int, float]]
     onsets: list[dict[str, Any]]
+    late_ms: float
+    """So long after a frame's last sample was captured it comes out of the microphone: its device's own latency."""
     captured: Track
     played: Track
 
@@ -268,11 +281,11 @@ def test_with_the_canceller_answers_are_finished(cancelled: Outcome) -> None:
 
 def test_with_the_canceller_the_user_can_interrupt(cancelled: Outcome) -> None:
     [interruption] = cancelled.interruptions()
-    print(interruption)
+    print(interruption, cancelled.late_ms)
 
     assert [turn["interrupted"] for turn in cancelled.turns].count(True) == 1
-    assert interruption.ducked_ms < MOST_DUCKED_MS
-    assert interruption.silent_ms < MOST_SILENT_MS
+    assert interruption.ducked_ms - cancelled.late_ms < MOST_DUCKED_MS + BUSY_MS
+    assert interruption.silent_ms - cancelled.late_ms < MOST_SILENT_MS + BUSY_MS
 
 
 def test_without_the_canceller_it_interrupts_itself(card: SoundCard, tmp_path: Path) -> None:
@@ -293,8 +306,8 @@ def test_twenty_answers_in_a_row_are_finished_and_every_interruption_stops_one(c
     assert len(outcome.finished()) == 25
     assert len(stopped) == 5
     assert len(whole) >= 3
-    assert max(one.silent_ms for one in whole) < MOST_SILENT_MS
-    assert max(one.ducked_ms for one in whole) < MOST_DUCKED_MS
+    assert max(one.silent_ms for one in whole) - outcome.late_ms < MOST_SILENT_MS + BUSY_MS
+    assert max(one.ducked_ms for one in whole) - outcome.late_ms < MOST_DUCKED_MS + BUSY_MS
 
 
 if __name__ == "__main__":
