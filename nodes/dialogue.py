@@ -32,7 +32,7 @@ from nodes.sound.room import Room
 from nodes.text.finishing import asked, words_of
 from nodes.turns.ending import Adaptive, Evidence, Fixed, Model, Policy, thresholds_for
 from nodes.turns.history import History
-from nodes.turns.overlap import UNFINISHED, Listening, Overlap, Prick, phrases
+from nodes.turns.overlap import UNFINISHED, Attention, Listening, Overlap, phrases
 from nodes.turns.pauses import Pauses
 from nodes.turns.said import COVERS_NS, Said, same
 from nodes.vocabulary import EndOfTurn, Failure, Heard, Prefix, Prompt, SpeechStarted, ToolResult, Transcript, Voice
@@ -219,7 +219,7 @@ class Dialogue(Node):
             interruptions=phrases(self.interruptions),
             min_words=self.min_words,
         )
-        self._prick = Prick()
+        self._attention = Attention()
         self._history = History(system, most=self.max_history)
         self._pauses = Pauses()
         self._said = Said()
@@ -272,11 +272,11 @@ class Dialogue(Node):
     ) -> Iterator[Prefix | Prompt]:
         match frame:
             case Voice():
-                pricked = self._prick.hears(frame)
+                alert = self._attention.hears(frame)
                 if frame.speaking:
                     self._on_speech(frame)
                 else:
-                    yield from self._on_silence(frame, pricked=pricked)
+                    yield from self._on_silence(frame, alert=alert)
             case SpeechStarted():
                 self._on_onset(frame)
                 yield Prefix(self._history.prefix)  # time to read it ahead, while the user speaks
@@ -309,9 +309,8 @@ class Dialogue(Node):
             self.ctx.turn.set_gain(0.0)
         elif self._interruptible:
             if self._refused is not None and frame.at - self._last_voiced_at > LONGEST_PAUSE_MS * MS:
-                self._said.forget_since(
-                    self._refused.onset_at
-                )  # doubtful words, and what is said now is something else
+                # Doubtful words, and what is said now is something else.
+                self._said.forget_since(self._refused.onset_at)
             if self._overlap is None:
                 self._overlap = Overlap(frame.at, early=frame.at - answer.audible_at < REGRET_NS)
             self._overlap.ended = False
@@ -324,13 +323,13 @@ class Dialogue(Node):
         lasted = voice.at - self._onset_at
         if self._overlap is not None:
             self._overlap.lasted = max(lasted, self._overlap.lasted)
-            if max(lasted, voice.at - (self._prick.since or voice.at)) >= self.pause_after:
+            if max(lasted, voice.at - (self._attention.since or voice.at)) >= self.pause_after:
                 self.ctx.turn.set_gain(0.0)
             self._judge_overlap()
         elif lasted >= self.withdraw_after:
             self._went_on()
 
-    def _on_silence(self, voice: Voice, *, pricked: bool) -> Iterator[Prompt]:
+    def _on_silence(self, voice: Voice, *, alert: bool) -> Iterator[Prompt]:
         self._speaking = False
         self._silence_ms = voice.silence_ms
         if voice.silence_ms:
@@ -342,17 +341,17 @@ class Dialogue(Node):
             self._overlap.ended = True
             self._judge_overlap()
         else:
-            self._prick_up(pricked=pricked)
+            self._prick_up(alert=alert)
         if self._open_turn and self._by_silence and self._answer() is None:
             yield from self._proceed()
         elif not self._open_turn:
             self._watch_idle(voice.at)
 
-    def _prick_up(self, *, pricked: bool) -> None:
+    def _prick_up(self, *, alert: bool) -> None:
         """Something sounds over the answer: duck now, an onset takes two windows that are like speech. A click is over with the next."""
         answer = self._answer()
         if self._interruptible and answer is not None and answer.audible_at:
-            self.ctx.turn.set_gain(self.duck if pricked else 1.0)
+            self.ctx.turn.set_gain(self.duck if alert else 1.0)
 
     def _on_score(self, score: EndOfTurn) -> Iterator[Prompt]:
         if self._speaking or score.at - score.silence_ms * MS < self._last_voiced_at - COVERS_NS:

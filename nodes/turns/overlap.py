@@ -1,6 +1,6 @@
 """Somebody speaks over the answer: an interruption, or only a cough, an "mhm", or the answer's own echo?
 
-1. Ducking costs nothing, so little is enough for it: a sound that stands out from the noise of the room (`Prick`). Sounds that don't turn
+1. Ducking costs nothing, so little is enough for it: a sound that stands out from the noise of the room (`Attention`). Sounds that don't turn
    into speech within 160 ms are none. Speech that has sounded for `pause_after` pauses the answer: it is silent while it is undecided.
 2. Words decide as soon as they weigh enough: `min_words` of them that are neither backchannels nor an echo of the answer, or one that can
    only mean it ("stop", `interruptions`), even if a partial transcript says so. Any word will do where the answer has only begun, as the
@@ -110,7 +110,7 @@ class Listening:
         return rest
 
 
-class Prick:
+class Attention:
     """Does something begin to sound in the room that may be somebody who speaks?"""
 
     def __init__(self) -> None:

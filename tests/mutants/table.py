@@ -568,7 +568,7 @@ MUTANTS = (
     Mutant(0, "withdrawals cost no patience", DIALOGUE, " * self.backoff**self._withdrawn", "", TAKING),
     Mutant(
         0, "speech over the answer doesn't pause it", DIALOGUE,
-        "            if max(lasted, voice.at - (self._prick.since or voice.at)) >= self.pause_after:\n                self.ctx.turn.set_gain(0.0)\n", "", TAKING,
+        "            if max(lasted, voice.at - (self._attention.since or voice.at)) >= self.pause_after:\n                self.ctx.turn.set_gain(0.0)\n", "", TAKING,
     ),
     Mutant(
         0, "after a cough the answer stays paused", DIALOGUE,
@@ -593,7 +593,8 @@ MUTANTS = (
     ),
     Mutant(
         0, "what was let go long ago is part of an interruption", DIALOGUE,
-        "> LONGEST_PAUSE_MS * MS:\n                self._said.forget_since", "> 0:\n                self._said.covers", TAKING,
+        "                # Doubtful words, and what is said now is something else.\n                self._said.forget_since(self._refused.onset_at)\n",
+        "                pass\n", TAKING,
     ),
     Mutant(
         0, "what was let go is part of the next question", DIALOGUE,

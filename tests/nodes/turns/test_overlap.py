@@ -4,7 +4,7 @@ import pytest
 
 from flowgraph.units import MS
 from nodes.dialogue import BACKCHANNELS, INTERRUPTIONS
-from nodes.turns.overlap import Listening, Overlap, Prick, Verdict, is_echo, phrases
+from nodes.turns.overlap import Attention, Listening, Overlap, Verdict, is_echo, phrases
 from nodes.vocabulary import Voice
 
 LISTENING = Listening(
@@ -93,36 +93,36 @@ def test_three_words_that_the_answer_has_just_said_are_its_echo() -> None:
 # -- ducking -------------------------------------------------------------------------------------------------------------
 
 
-def pricked(*levels: float, probability: float = 0.0) -> list[bool]:
+def alert(*levels: float, probability: float = 0.0) -> list[bool]:
     """Behind a second of a room's noise."""
-    prick = Prick()
+    attention = Attention()
     for number in range(32):
-        assert not prick.hears(Voice(0.0, 1000, level_dbfs=-60.0 + number % 3))
-    return [prick.hears(Voice(probability, 1000, level_dbfs=level)) for level in levels]
+        assert not attention.hears(Voice(0.0, 1000, level_dbfs=-60.0 + number % 3))
+    return [attention.hears(Voice(probability, 1000, level_dbfs=level)) for level in levels]
 
 
 def test_a_sound_that_stands_out_may_be_speech_for_160_ms_and_then_is_not() -> None:
-    assert pricked(*[-35.0] * 8) == [True] * 5 + [False] * 3
-    assert pricked(-35.0, -59.0, -35.0) == [True, False, True]
+    assert alert(*[-35.0] * 8) == [True] * 5 + [False] * 3
+    assert alert(-35.0, -59.0, -35.0) == [True, False, True]
 
 
 def test_what_is_like_speech_may_be_speech_for_as_long_as_it_likes_and_however_soft() -> None:
-    assert pricked(*[-70.0] * 8, probability=0.5) == [True] * 8
+    assert alert(*[-70.0] * 8, probability=0.5) == [True] * 8
 
 
 def test_what_does_not_stand_out_is_none() -> None:
-    assert pricked(-51.0, -52.0) == [False, False]
-    assert pricked(-50.0) == [True]
+    assert alert(-51.0, -52.0) == [False, False]
+    assert alert(-50.0) == [True]
 
 
 def test_digital_silence_has_no_noise_but_what_is_hardly_audible_does_not_stand_out_of_it() -> None:
-    prick = Prick()
-    assert not any(prick.hears(Voice(0.0, 1000, level_dbfs=-120.0)) for _ in range(100))
-    assert not prick.hears(Voice(0.0, 1000, level_dbfs=-51.0))
+    attention = Attention()
+    assert not any(attention.hears(Voice(0.0, 1000, level_dbfs=-120.0)) for _ in range(100))
+    assert not attention.hears(Voice(0.0, 1000, level_dbfs=-51.0))
 
 
 def test_a_noise_that_goes_on_becomes_the_noise_of_the_room() -> None:
-    prick = Prick()
-    told = [prick.hears(Voice(0.0, 1000, level_dbfs=-30.0)) for _ in range(200)]
+    attention = Attention()
+    told = [attention.hears(Voice(0.0, 1000, level_dbfs=-30.0)) for _ in range(200)]
     assert told.count(True) == 5
-    assert prick.hears(Voice(0.0, 1000, level_dbfs=-20.0))
+    assert attention.hears(Voice(0.0, 1000, level_dbfs=-20.0))
