@@ -1,13 +1,15 @@
-"""For all tests: frames are really frozen, and what is random can be repeated."""
+"""For all tests: frames are really frozen, what is random can be repeated, and what takes real time says so."""
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 
 import hypothesis
-import hypothesis.core
 import pytest
 
+from flowgraph import session
+from flowgraph.clock import Clock, VirtualLoop, clock_of
 from flowgraph.frame import enforce_frozen
 
 enforce_frozen()
@@ -16,10 +18,35 @@ hypothesis.settings.register_profile("flowgraph", deadline=None, print_blob=True
 hypothesis.settings.load_profile("flowgraph")
 
 
+@pytest.hookimpl(tryfirst=True)  # Hypothesis reads the option in the same hook, and worker processes are given it
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--hypothesis-seed", default=None) is None:
-        hypothesis.core.global_force_seed = secrets.randbelow(1_000_000)
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(secrets.randbelow(1_000_000))
 
 
-def pytest_report_header() -> str:
-    return f"random inputs: repeat this run with --hypothesis-seed={hypothesis.core.global_force_seed}"
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"random inputs: repeat this run with --hypothesis-seed={config.option.hypothesis_seed}"
+
+
+# -- real time -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A sound card goes by the clock."""
+    for item in items:
+        if item.get_closest_marker("sound") or "card" in getattr(item, "fixturenames", ()):
+            item.add_marker("realtime")
+
+
+@pytest.hookimpl(tryfirst=True)  # before any fixture
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A session on the real clock may share the machine with no other test."""
+    marked = item.get_closest_marker("realtime") is not None
+
+    def watched(loop: asyncio.AbstractEventLoop) -> Clock:
+        if not marked and not isinstance(loop, VirtualLoop):
+            pytest.fail(f"{item.nodeid} runs a session in real time: mark it @pytest.mark.realtime")
+        return clock_of(loop)
+
+    session.clock_of = watched

@@ -164,6 +164,7 @@ def until(process: subprocess.Popen[str], words: str) -> None:
     raise AssertionError(f"it never said {words!r}")
 
 
+@pytest.mark.realtime
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
 def test_ctrl_c_drains_and_is_exit_code_130(graph_file: Path, number: int, expected: int) -> None:
@@ -179,6 +180,7 @@ def test_ctrl_c_drains_and_is_exit_code_130(graph_file: Path, number: int, expec
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.realtime
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
 def test_a_second_ctrl_c_does_not_wait(graph_file: Path) -> None:
     slow = ("--set", "stt.delay=60s", "--set", "ear.seconds=60")

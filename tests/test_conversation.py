@@ -21,7 +21,7 @@ from nodes.servers.hearing import decoder, understand
 from nodes.sound.conversation import load_conversation
 from nodes.sound.levels import AudibleWindows
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.realtime, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "graphs/conversations/demo.yaml"

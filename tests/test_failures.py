@@ -348,6 +348,7 @@ def kill(mark: str, server: str) -> None:
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads processes from /proc")
 
 
+@pytest.mark.realtime
 @needs_proc
 @pytest.mark.timeout(120)
 def test_each_server_of_ours_may_be_killed_once_and_the_conversation_goes_on(tmp_path: Path, mark: str) -> None:
@@ -385,6 +386,7 @@ class Idler(Node):
         yield
 
 
+@pytest.mark.realtime
 @needs_proc
 def test_a_server_that_is_killed_while_nobody_uses_it_is_told_all_the_same(mark: str) -> None:
     text = "services: {tts: {url: embedded}}\nnodes: {a: {type: idler}, b: {type: printer}}\nedges: [a -> b]"
@@ -412,6 +414,7 @@ def test_a_server_that_is_killed_while_nobody_uses_it_is_told_all_the_same(mark:
 FLOW = "import sys\nfrom flowgraph.cli import main\nsys.argv = ['flow', *sys.argv[1:]]\nmain()\n"
 
 
+@pytest.mark.realtime
 @needs_proc
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("server", ["stt", "llm", "tts"])

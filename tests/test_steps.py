@@ -229,6 +229,7 @@ def gain(reports: dict[str, Report], step: str) -> float:
     return (before - after) / MS
 
 
+@pytest.mark.realtime
 @pytest.mark.skipif(shutil.which("ffplay") is None, reason="ffplay is not installed (Debian: ffmpeg)")
 def test_the_baseline_as_it_is_is_slower_than_the_optimized_graph_in_real_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

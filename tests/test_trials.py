@@ -268,6 +268,7 @@ class Spawning(Tone):
             yield one
 
 
+@pytest.mark.realtime
 def test_the_processor_time_of_what_a_run_starts_is_its_own_figure(tmp_path: Path) -> None:
     settings = [f"mic.device=caller:{caller_known_to_the_sample(tmp_path, times=1)}"]
     graph = Graph.from_text(SHARP, settings=settings, types={"sharp": Sharp, "tone": Spawning})

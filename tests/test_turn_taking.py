@@ -1,18 +1,15 @@
 """Turn-taking over random conversations: what must hold whatever people say, and whenever.
 
-`make soak` runs ten times as many, with a seed of its own that it prints: `FLOWGRAPH_SEED=… make soak` repeats it.
+`make soak` runs ten times as many, from the seed that every test run prints at its head.
 """
 
 from __future__ import annotations
 
-import gc
-import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from nodes.servers import scripted
@@ -24,7 +21,6 @@ MANY = {
     "print_blob": True,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
 }
-SEED = int(os.environ.get("FLOWGRAPH_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
 CONVERSATIONS = 50
 LINES = (
     ("1-name", "Good morning. My name is David.", 1600, 32233),
@@ -44,19 +40,9 @@ def test_whatever_is_said_and_when(schedule: list[Speaks], options: dict[str, ob
 
 @pytest.mark.soak
 @settings(max_examples=10_000, **MANY)
-@seed(SEED)
 @given(schedule=SCHEDULE, options=OPTIONS, number=st.integers(0, 1 << 16))
 def test_whatever_is_said_and_when_for_long(schedule: list[Speaks], options: dict[str, object], number: int) -> None:
-    print(f"FLOWGRAPH_SEED={SEED}")
     check(held(schedule, options, number), schedule)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def uncollected() -> Iterator[None]:
-    """A session collects garbage as it begins. Behind a whole test run that takes longer than all the rest of it."""
-    collect, gc.collect = gc.collect, lambda *_: 0
-    yield
-    gc.collect = collect
 
 
 def caller(rng: random.Random, folder: Path) -> Path:

@@ -33,7 +33,10 @@ from tests.sound_card import NoSoundCard, sound_card
 RATE_HZ = 24_000
 TEXT = "One two three four five six seven"
 
-pytestmark = pytest.mark.skipif(shutil.which("ffplay") is None, reason="ffplay is not installed (Debian: ffmpeg)")
+pytestmark = [
+    pytest.mark.realtime,
+    pytest.mark.skipif(shutil.which("ffplay") is None, reason="ffplay is not installed (Debian: ffmpeg)"),
+]
 
 
 @pytest.fixture(autouse=True)

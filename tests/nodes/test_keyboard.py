@@ -51,6 +51,7 @@ def held(nodes: dict[str, Node], *edges: Any) -> list[Frame]:
     return frames
 
 
+@pytest.mark.realtime
 def test_each_line_is_a_final_transcript_and_the_truth(typed: Any) -> None:
     typed(b"one\n\n  two  \n")
     frames = held({"keyboard": Keyboard()})
@@ -84,6 +85,7 @@ def test_a_standard_input_without_a_descriptor_is_read_too(monkeypatch: pytest.M
     assert [line.strip() for line in lines_of_stdin()] == ["one", "two"]
 
 
+@pytest.mark.realtime
 def test_no_line_is_lost_however_many_there_are(typed: Any) -> None:
     count = 5 * AHEAD
     typed(b"".join(b"%d\n" % number for number in range(count)))
@@ -113,6 +115,7 @@ class Ear(Node):
         yield Heard("yes", final=True, played_until=self.ctx.clock.now())
 
 
+@pytest.mark.realtime
 def test_a_line_waits_until_the_answer_to_the_one_before_has_been_heard(typed: Any) -> None:
     typed(b"one\ntwo\nthree\n")
     nodes: dict[str, Node] = {"keyboard": Keyboard(), "owner": Answerer(), "ear": Ear()}
