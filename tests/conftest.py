@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 
 import hypothesis
@@ -13,6 +14,9 @@ from flowgraph.clock import Clock, VirtualLoop, clock_of
 from flowgraph.frame import enforce_frozen
 
 enforce_frozen()
+
+for size in ("COLUMNS", "LINES"):
+    os.environ.pop(size, None)  # of somebody's terminal: readline leaves them to every child process
 
 hypothesis.settings.register_profile("flowgraph", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("flowgraph")

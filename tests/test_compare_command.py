@@ -35,6 +35,7 @@ def files(tmp_path: Path) -> tuple[str, str, str]:
     return str(tmp_path / "slow.yaml"), str(tmp_path / "fast.yaml"), str(call)
 
 
+@pytest.mark.realtime
 def test_two_graphs_are_compared_in_real_time_and_a_report_is_written(
     files: tuple[str, str, str], tmp_path: Path
 ) -> None:

@@ -281,6 +281,7 @@ def test_the_processor_time_of_what_a_run_starts_is_its_own_figure(tmp_path: Pat
     assert (summary.children_s, summary.cpu_s) == (run.children_s, run.cpu_s)
 
 
+@pytest.mark.realtime
 def test_a_warm_up_without_any_answer_ends_the_comparison(tmp_path: Path) -> None:
     class Mute(Tone):
         def process(self, frame: Prompt) -> Iterator[Speech | End]:

@@ -130,7 +130,11 @@ def test_what_is_kept_is_what_was_heard(tmp_path: Path) -> None:
     assert cache.load("another") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b"no json"), gzip.compress(b'{"format": 1}')])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", gzip.compress(b"no json"), gzip.compress(b'{"format": 1}')],
+    ids=["empty", "no gzip", "no JSON", "no evidence"],
+)
 def test_a_file_that_can_not_be_read_counts_as_not_there(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key.json.gz").write_bytes(content)
 

@@ -170,6 +170,7 @@ def _fields(found: object) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.realtime
 def test_from_the_sound_on_in_real_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     call = short_call(tmp_path, 3)
