@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -233,3 +234,24 @@ def test_at_a_held_edge_the_path_follows_whichever_came_last(
     steps = run_virtual(main())
 
     assert steps == expected
+
+
+@pytest.mark.parametrize("run", [pytest.param(asyncio.run, marks=pytest.mark.realtime), run_virtual])
+def test_what_the_program_consists_of_is_kept_from_the_collector_where_a_pause_would_be_heard(
+    run: Callable[[Coroutine[Any, Any, None]], None],
+) -> None:
+    frozen: list[int] = []
+
+    def process(self: Node, frame: Note) -> None:
+        frozen.append(gc.get_freeze_count())
+
+    async def main() -> None:
+        nodes = {"source": source("x"), "sink": worker_class(process)()}
+        async with Session(graph_of(nodes, ("source", "sink")), nodes=nodes) as session:
+            await session.finished()
+
+    run(main())
+
+    [during] = frozen
+    assert (during > 10_000) == (run is asyncio.run)
+    assert gc.get_freeze_count() == 0
