@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+from typing import Any
 
 import hypothesis
 import pytest
@@ -22,10 +23,17 @@ hypothesis.settings.register_profile("flowgraph", deadline=None, print_blob=True
 hypothesis.settings.load_profile("flowgraph")
 
 
-@pytest.hookimpl(tryfirst=True)  # Hypothesis reads the option in the same hook, and worker processes are given it
+@pytest.hookimpl(tryfirst=True)  # Hypothesis reads the option in the same hook
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.hypothesis_seed is None:
-        config.option.hypothesis_seed = str(secrets.randbelow(1_000_000))
+        given = getattr(config, "workerinput", {}).get("hypothesis_seed")
+        config.option.hypothesis_seed = given or str(secrets.randbelow(1_000_000))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """A worker process of pytest-xdist is about to start."""
+    node.workerinput["hypothesis_seed"] = node.config.option.hypothesis_seed
 
 
 def pytest_report_header(config: pytest.Config) -> str:
