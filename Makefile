@@ -24,13 +24,14 @@ lint: $(VENV)/.installed-dev
 check-types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-# First what needs processors, then what needs time: the sound card in one process, the rest in the other. With ARGS: what they name, in one.
+# First what keeps both processors busy, then what mostly waits, then what a neighbour would disturb. With ARGS: what they name, in one.
 pytest: $(VENV)/.installed-dev
 ifdef ARGS
 	$(BIN)/pytest $(ARGS)
 else
-	$(BIN)/pytest -n 2 --dist worksteal -m 'not realtime and not soak'
-	$(BIN)/pytest -n 2 --dist loadgroup -m 'realtime and not soak'
+	$(BIN)/pytest -n 2 --dist worksteal -m 'not (realtime or alone or soak)'
+	$(BIN)/pytest -n 2 --dist loadfile -m 'realtime and not (alone or soak)'
+	$(BIN)/pytest -m 'alone and not soak'
 endif
 
 compare: $(VENV)/.installed-dev  ## the old sequential program against the streaming one, over a rented GPU's network: report.html

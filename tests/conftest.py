@@ -45,19 +45,16 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A sound card goes by the clock. What plays on one shares a process, and so comes one after the other; else a file does."""
+    """A sound card that is starved for some milliseconds loses sound."""
     for item in items:
-        sounds = item.get_closest_marker("sound") is not None or "card" in getattr(item, "fixturenames", ())
-        if sounds:
-            item.add_marker("realtime")
-        if item.get_closest_marker("realtime"):
-            item.add_marker(pytest.mark.xdist_group("sound card" if sounds else item.nodeid.partition("::")[0]))
+        if item.get_closest_marker("sound") or "card" in getattr(item, "fixturenames", ()):
+            item.add_marker("alone")
 
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A session on the real clock may not share the machine with what keeps it busy."""
-    marked = item.get_closest_marker("realtime") is not None
+    marked = any(item.get_closest_marker(name) for name in ("realtime", "alone"))
 
     def watched(loop: asyncio.AbstractEventLoop) -> Clock:
         if not marked and not isinstance(loop, VirtualLoop):

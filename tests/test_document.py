@@ -129,7 +129,7 @@ def hostile() -> dict[str, bytes]:
     }
 
 
-@pytest.mark.realtime
+@pytest.mark.alone
 @pytest.mark.parametrize("name", hostile())
 def test_a_hostile_file_is_one_clear_error_within_a_second(name: str, tmp_path: Path) -> None:
     file = tmp_path / "graph.yaml"

@@ -111,7 +111,7 @@ async def round_trips(port: int, ssl: object = None) -> list[float]:
     return spent
 
 
-@pytest.mark.realtime
+@pytest.mark.alone
 def test_a_kept_connection_pays_one_round_trip_and_a_new_one_two_and_tls_one_more() -> None:
     async def main() -> tuple[list[float], list[float]]:
         server = await asyncio.start_server(echo, "127.0.0.1", 0)
@@ -199,7 +199,7 @@ def test_a_distant_service_that_isnt_there_is_told_as_a_near_one_would_be_and_fo
     ]  # fmt: skip
 
 
-@pytest.mark.realtime
+@pytest.mark.alone
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_distant_service_is_reached_through_its_relay_and_a_kept_connection_pays_no_handshake(tls: bool) -> None:
     async def hello(_: web.Request) -> web.Response:
@@ -232,7 +232,7 @@ def test_a_distant_service_is_reached_through_its_relay_and_a_kept_connection_pa
     assert first / second == pytest.approx(3 if tls else 2, abs=0.45)
 
 
-@pytest.mark.realtime
+@pytest.mark.alone
 def test_a_handshake_is_told_as_connecting_and_a_name_gets_a_certificate_of_its_own() -> None:
     async def hello(_: web.Request) -> web.Response:
         return web.Response(text="hello")
@@ -261,7 +261,7 @@ def test_a_handshake_is_told_as_connecting_and_a_name_gets_a_certificate_of_its_
     assert 0.2 <= asyncio.run(main()) < 0.35
 
 
-@pytest.mark.realtime
+@pytest.mark.alone
 def test_what_follows_a_withdrawn_attempt_pays_no_handshake_to_a_rented_gpu() -> None:
     """The attempt is withdrawn before its first byte, which costs its connection; 400 ms later the next question is asked."""
     conditions = PROFILES["runpod"]

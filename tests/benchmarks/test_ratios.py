@@ -26,7 +26,7 @@ def measured(group: str) -> list[Figure]:
     return [Figure(**json.loads(line)) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.realtime
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("group", ["hops", "voice_activity", "startup"])
 def test_the_ratios_are_within_their_targets(group: str) -> None:

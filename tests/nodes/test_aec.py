@@ -310,7 +310,7 @@ def test_a_rate_that_changes_is_an_error() -> None:
         run_node(Aec(), [*captured(noise(320)), *captured(noise(160), rate_hz=8_000)])
 
 
-@pytest.mark.realtime
+@pytest.mark.alone
 def test_a_frame_costs_less_than_a_millisecond() -> None:
     """20 ms of sound, while an answer plays. The fastest tenth: a busy machine is no slower canceller."""
     speaker = answer()

@@ -276,7 +276,7 @@ def test_a_device_thread_and_the_loop_never_disturb_each_other() -> None:
     assert len(differs) <= desk.playback.underruns * 120, "only the 5 ms behind a gap are softened"
 
 
-@pytest.mark.realtime
+@pytest.mark.alone
 def test_filling_a_block_takes_a_hundredth_of_its_time(desk: Desk) -> None:
     def rounds() -> Iterator[float]:
         for _ in range(200):
