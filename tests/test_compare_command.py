@@ -17,6 +17,8 @@ from flowgraph.testing import run_virtual
 from flowgraph.trials import Circumstances, Trial, _services, run_trial
 from tests.sharp import SHARP, caller_known_to_the_sample
 
+pytestmark = pytest.mark.realtime  # each graph is started once, to see that it can be
+
 SHARP_FILE = SHARP.replace("type: sharp", 'type: "tests.sharp:Sharp"').replace("type: tone", 'type: "tests.sharp:Tone"')
 
 
@@ -35,7 +37,6 @@ def files(tmp_path: Path) -> tuple[str, str, str]:
     return str(tmp_path / "slow.yaml"), str(tmp_path / "fast.yaml"), str(call)
 
 
-@pytest.mark.realtime
 def test_two_graphs_are_compared_in_real_time_and_a_report_is_written(
     files: tuple[str, str, str], tmp_path: Path
 ) -> None:
