@@ -187,6 +187,16 @@ def tune(  # noqa: PLR0917
     budget: Annotated[
         str, typer.Option(metavar="SHARE", help="So many of the pauses may be taken for the end.")
     ] = "5%",
+    stt: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Instead of listening in real time: the recogniser is told the words of the annotation, and has them so long after it is asked.",
+        ),
+    ] = "",
+    score: Annotated[
+        str, typer.Option(metavar="TIME", help="With --stt: so long an end-of-turn model takes for a score.")
+    ] = "50ms",
     llm: Annotated[str, typer.Option(metavar="TIME", help="From the prompt to the first clause.")] = "200ms",
     tts: Annotated[str, typer.Option(metavar="TIME", help="From the first clause to its sound.")] = "150ms",
     playout: Annotated[str, typer.Option(metavar="TIME", help="From the sound to the ear.")] = "20ms",
@@ -205,15 +215,15 @@ def tune(  # noqa: PLR0917
     """Choose how the end of a turn is told: how long users wait, against how often they are cut off.
 
     Each recorded user is heard once, in real time, by the graph's own ears; then every setting is tried on virtual time. What was heard is
-    kept, so that the next sweep takes seconds.
+    kept, so that the next sweep takes seconds. With `--stt 100ms` nothing takes real time: what the policies are worth with a recogniser that errs not.
 
     Exit code: 0 fine; 1 listening failed, or no setting keeps the budget and none is written; 2 the graph or an argument is wrong; 130 Ctrl-C.
     """
     from flowgraph.cli.tuning import Wishes, tune_graph
 
     wishes = Wishes(
-        graph, settings, conversations=conversations, fit=fit, report=report, policies=policy, budget=budget, llm=llm, tts=tts,
-        playout=playout, callers=callers, fresh=fresh, html=html, json=json, write=write,
+        graph, settings, conversations=conversations, fit=fit, report=report, policies=policy, budget=budget, stt=stt, score=score,
+        llm=llm, tts=tts, playout=playout, callers=callers, fresh=fresh, html=html, json=json, write=write,
     )  # fmt: skip
     raise typer.Exit(tune_graph(wishes))
 

@@ -24,7 +24,7 @@ from flowgraph.cli.inputs import CONVERSATIONS
 from flowgraph.errors import FlowError
 from flowgraph.graph import Graph
 from flowgraph.machine import cores, machine, versions
-from flowgraph.tuning import curve, evidence, replay, run, tables
+from flowgraph.tuning import curve, dictated, evidence, replay, run, tables
 from flowgraph.units import parse_duration
 from flowgraph.variants import locate
 
@@ -57,6 +57,8 @@ class Wishes:
     report: str = ""
     policies: str = ""
     budget: str = "5%"
+    stt: str = ""
+    score: str = "50ms"
     llm: str = "200ms"
     tts: str = "150ms"
     playout: str = "20ms"
@@ -76,12 +78,15 @@ def tune_graph(wishes: Wishes) -> int:
     delays = {name: _duration(f"--{name}", getattr(wishes, name)) for name in ("llm", "tts", "playout")}
     evidence.front_end(graph)
     sweeps = run.sweeps_of(graph, [part.strip() for part in wishes.policies.split(",") if part.strip()])
+    late = dictated.Dictated(_duration("--stt", wishes.stt), _duration("--score", wishes.score)) if wishes.stt else None
     after = replay.delays(graph, {"llm": delays["llm"], "tts": delays["tts"]}, delays["playout"])
     sets = _sets(wishes)
+    if late is not None:
+        dictated.check(graph, [one for conversations in sets.values() for one in conversations])
     _require_outputs(wishes)
     with _Watching(stderr()) as watching:
         try:
-            heard = {name: _heard(graph, conversations, wishes, watching) for name, conversations in sets.items()}
+            heard = {name: _heard(graph, conversations, late, wishes, watching) for name, conversations in sets.items()}
             fit, report = heard.get("fit", heard["report"]), heard["report"]
             tuned = run.tune(graph, fit, report, after, sweeps=sweeps, processes=cores(), progress=watching.swept)
         except KeyboardInterrupt:
@@ -190,26 +195,31 @@ def _require_outputs(wishes: Wishes) -> None:
 # -- listening ----------------------------------------------------------------------------------------------------------
 
 
-def _heard(graph: Graph, conversations: Sequence[Any], wishes: Wishes, watching: _Watching) -> list[evidence.Evidence]:
-    """What was heard before, and the rest in real time."""
+def _heard(
+    graph: Graph, conversations: Sequence[Any], late: dictated.Dictated | None, wishes: Wishes, watching: _Watching
+) -> list[evidence.Evidence]:
+    """What was heard before, and the rest: in real time, or with the words dictated."""
     cache = evidence.Cache()
-    keys = [evidence.key_of(graph, one) for one in conversations]
+    keys = [evidence.key_of(graph, one, dictated=late) for one in conversations]
     found = {key: None if wishes.fresh else cache.load(key) for key in keys}
     missing = {key: one for key, one in zip(keys, conversations, strict=True) if found[key] is None}
     if missing:
-        names = list(missing)
-        watching.listen(graph, [evidence.seconds_of(one) for one in missing.values()])
+        names, users = list(missing), list(missing.values())
 
         def done(index: int, heard: evidence.Evidence) -> None:
             cache.save(names[index], heard)
             found[names[index]] = heard
-            watching.heard(heard)
+            watching.heard(index, heard)
 
         # Each has a recogniser of its own; what a late one says would come late in the evidence.
         callers = wishes.callers or cores()
-        work = evidence.hear_all(graph, list(missing.values()), callers=callers, progress=watching.second, done=done)
-        with asyncio.Runner() as runner:
-            runner.run(work)
+        watching.listen(graph, [evidence.seconds_of(one) for one in users], dictated=late is not None)
+        if late is not None:
+            dictated.hear_all_dictated(graph, users, late, processes=callers, done=done)
+        else:
+            work = evidence.hear_all(graph, users, callers=callers, progress=watching.second, done=done)
+            with asyncio.Runner() as runner:
+                runner.run(work)
     return [one for key in keys if (one := found[key]) is not None]
 
 
@@ -231,12 +241,13 @@ class _Watching:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def listen(self, graph: Graph, seconds: Sequence[float]) -> None:
+    def listen(self, graph: Graph, seconds: Sequence[float], *, dictated: bool) -> None:
         """So many recorded users are heard for so long, several at a time."""
         self._whole, self._seconds, self._done = list(seconds), {}, 0
         total = sum(seconds)
         self.say(
             f"{graph.name} listens to {_count(len(seconds), 'recorded user')}, {total / 60:.1f} minutes of sound, once"
+            + (" (its recogniser is told the words)" if dictated else "")
         )
         self._tasks["listening"] = self._progress.add_task("listening", total=total)
 
@@ -246,9 +257,10 @@ class _Watching:
         text = f"listening: {self._done} of {len(self._whole)} users"
         self._progress.update(self._tasks["listening"], completed=sum(self._seconds.values()), description=text)
 
-    def heard(self, one: evidence.Evidence) -> None:
+    def heard(self, index: int, one: evidence.Evidence) -> None:
         """A recorded user has been heard."""
         self._done += 1
+        self.second(index, self._whole[index])
         lost = f", {one.lost} frames lost" if one.lost else ""
         self.say(f"heard {one.name}: {_count(len(one.said), 'utterance')} ({self._done} of {len(self._whole)}){lost}")
         if self._done == len(self._whole):
@@ -288,12 +300,13 @@ def _about(wishes: Wishes, graph: Graph, sets: dict[str, list[Any]]) -> dict[str
     services = ", ".join(
         f"{name} {'embedded' if spec.embedded else 'of its own'}" for name, spec in ears.services.items()
     )
+    words = f"the words from the annotation, {wishes.stt} after they are asked for, a model's scores {wishes.score} after the sound" * bool(wishes.stt)
     return {
         "command": shlex.join(["flow", *sys.argv[1:]]),
         "time": time.strftime("%Y-%m-%d %H:%M %z"),
         "chosen on": named(sets["fit"]) if "fit" in sets else "the same",
         "judged on": named(sets["report"]),
-        "heard by": f"{graph.name}: {', '.join(name for name in ears.order if name != graph.owner)}; {services or 'no service'}",
+        "heard by": f"{graph.name}: {', '.join(name for name in ears.order if name != graph.owner)}; {words or services or 'no service'}",
         "behind it": f"scripted: the first sound {wishes.llm} (language model) + {wishes.tts} (speech) after the prompt, {wishes.playout} of playout",
         **machine(),
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),

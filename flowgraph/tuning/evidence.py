@@ -37,6 +37,7 @@ from flowgraph.units import SECOND
 
 if TYPE_CHECKING:
     from flowgraph.services import Services
+    from flowgraph.tuning.dictated import Dictated
 
 SILENCE_NS = 4 * SECOND
 """Behind each utterance: a policy that hasn't ended the turn within it has missed it."""
@@ -396,11 +397,12 @@ def _from_json(data: dict[str, Any]) -> Evidence:
     return Evidence(said=said, kinds=kinds, facts=facts, **data)
 
 
-def key_of(graph: Graph, conversation: Any, silence_ns: int = SILENCE_NS) -> str:
+def key_of(graph: Graph, conversation: Any, silence_ns: int = SILENCE_NS, *, dictated: Dictated | None = None) -> str:
     """A name for all that the evidence depends on. Raises CantTune, as `front_end` does."""
     ears = front_end(graph)
     parts: dict[str, Any] = {
         "format": FORMAT,
+        "dictated": dictated and (dataclasses.astuple(dictated), _source("nodes.servers.scripted")),
         "silence": silence_ns,
         "nodes": {
             name: (spec.type, _without_device(ears, spec), _source(spec.cls.__module__))

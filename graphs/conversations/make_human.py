@@ -175,12 +175,14 @@ def _take(kind: str, parts: list[list[str]], prompts: Path, texts: dict[str, str
     import numpy as np
 
     sounds = [np.concatenate([_sound(prompts, name) for name in part]) for part in parts]
-    said = [
-        texts.get(name, "").strip(" .:") if len(parts) > 1 else texts.get(name, "") for part in parts for name in part
-    ]
-    if kind == "two_sentences" and len(parts) == 2:
-        said = [texts.get(name, "") for part in parts for name in part]
-    return Take(kind, leveled(sounds), {"text": " ".join(said)} if all(said) else {})
+    whole = len(parts) == 1 or kind == "two_sentences"
+    said = [[texts.get(name, "") if whole else texts.get(name, "").strip(" .:") for name in part] for part in parts]
+    keys: dict[str, Any] = {}
+    if all(text for part in said for text in part):
+        lengths = [len(" ".join(part).split()) for part in said]
+        keys = {"text": " ".join(text for part in said for text in part)}
+        keys |= {"said_before": list(itertools.accumulate(lengths[:-1]))} if len(parts) > 1 else {}
+    return Take(kind, leveled(sounds), keys)
 
 
 @functools.cache

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import re
 import shutil
 import subprocess
@@ -165,6 +166,9 @@ def _take(voice: Flite | EspeakNg, line: str, seed: int) -> Take:
     sentences = re.findall(r"[^.?!]+[.?!]", text)
     parts = [part for sentence in sentences for part in _parts(voice, sentence)]
     said["text"] = " ".join(text.replace("…", " ").split())
+    lengths = [len(part.split()) for sentence in sentences for part in sentence.split("…")]
+    if len(lengths) > 1:
+        said["said_before"] = list(itertools.accumulate(lengths[:-1]))
     return Take(kind, leveled(parts, AWAY_DB if kind == "side_talk" else 0), said)
 
 

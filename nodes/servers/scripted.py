@@ -1,17 +1,18 @@
 """Servers that follow a script: for tests of whole graphs on virtual time, behind the protocols of the real ones.
 
-The recogniser knows beforehand what a recorded caller says and tells as much of it as it has heard the sound of. The voice speaks
-tones, one per word, of uneven lengths that only it knows: the oracle for what of an answer was heard.
+The recogniser knows beforehand what a recorded caller says, and tells as much of it as it has heard the sound of (`stt`) or as
+has been said by then (`dictation`). The voice speaks tones, one per word, of uneven lengths that only it knows: the oracle for what of an answer was heard.
 """
 
 from __future__ import annotations
 
 import asyncio
+import bisect
 import dataclasses
 import json
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMsgType, web
@@ -105,17 +106,62 @@ class _Listener:
         return news
 
 
+class _Dictation:
+    """One stream of sound, for which it is known when each word is over. The sound itself isn't listened to."""
+
+    def __init__(self, words: Sequence[tuple[int, str]], rate_hz: int, lag_ms: int) -> None:
+        self._words = words
+        self._rate_hz = rate_hz
+        self._lag_ms = lag_ms
+        self._samples = 0
+        self._told = 0
+        self.begin_ms = 0
+
+    @property
+    def ms(self) -> int:
+        """Milliseconds of sound so far."""
+        return self._samples * 1000 // self._rate_hz
+
+    def feed(self, data: bytes) -> None:
+        self._samples += len(data) // 2
+
+    def words(self, *, final: bool = False) -> list[str]:
+        """What was said since the last final."""
+        until_ns = (self.ms - (0 if final else self._lag_ms)) * 1_000_000
+        known = bisect.bisect_right(self._words, until_ns, key=lambda word: word[0])
+        news = [word for _, word in self._words[self._told : known]]
+        if final:
+            self._told, self.begin_ms = max(self._told, known), self.ms
+        return news
+
+
 def stt(lines: Sequence[Line], *, delay_s: float = 0.1) -> web.Application:
     """Deepgram's live protocol. `delay_s`: from Finalize to its answer. Where a socket breaks, the next one goes on in the script; what
     had been heard is lost.
     """
     before: _Listener | None = None
 
-    async def listen(request: web.Request) -> web.WebSocketResponse:
+    def listener(rate_hz: int) -> _Listener:
         nonlocal before
+        before = _Listener(lines, rate_hz, before)
+        return before
+
+    return _recogniser(listener, delay_s)
+
+
+def dictation(words: Sequence[tuple[int, str]], *, delay_s: float = 0.1) -> web.Application:
+    """The same, for sound of which it is known when each word is over: (nanoseconds since its first sample, word), in order.
+
+    `delay_s` is also how long behind its end a word is in a partial transcript. Every sample has to be sent.
+    """
+    return _recogniser(lambda rate_hz: _Dictation(words, rate_hz, round(delay_s * 1000)), delay_s)
+
+
+def _recogniser(listener_of: Callable[[int], _Listener | _Dictation], delay_s: float) -> web.Application:
+    async def listen(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        listener = before = _Listener(lines, int(request.query["sample_rate"]), before)
+        listener = listener_of(int(request.query["sample_rate"]))
         last: list[str] = []
         told_ms = 0
 

@@ -66,6 +66,9 @@ class RecordedUtterance(BaseModel):
     text: str = Field("", description="What is really said; empty = not known.")
     asked: str = Field("", description="What the assistant has asked before, if this answers a question.")
     silences: tuple[Span, ...] = Field((), description="Stretches of silence that the file leaves out, in order.")
+    said_before: tuple[int, ...] = Field(
+        (), description="How many words of `text` are said before each of `silences`; without, it is estimated."
+    )
     range: Span | None = Field(None, description="The part of the file that is played; all of it without.")
     speech: Span | None = Field(None, description="First and last voiced sample; estimated from the level without.")
     pauses: tuple[Span, ...] = Field(
@@ -83,6 +86,16 @@ class RecordedUtterance(BaseModel):
             if first <= before + 1:
                 raise ValueError(f"[{first}, {last}] has no sound before it: silences lie apart, in order")
         return silences
+
+    @field_validator("said_before")
+    @classmethod
+    def _in_the_text(cls, before: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        silences, words = len(info.data.get("silences", ())), len(info.data.get("text", "").split())
+        if before and len(before) != silences:
+            raise ValueError(f"{len(before)} numbers for {silences} `silences`: one for each, or none at all")
+        if any(not 0 < count < words for count in before) or list(before) != sorted(before):
+            raise ValueError(f"{list(before)} counts words of `text`, which has {words}: rising, and some before and behind each")
+        return before
 
     @field_validator("range")
     @classmethod

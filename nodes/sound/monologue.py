@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nodes.sound.conversation import RATE_HZ, Conversation
+from nodes.sound.word_times import word_ends
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +43,8 @@ class Spoken:
     """Does it expect an answer?"""
     over_answer: bool
     """It is meant to be spoken while an answer sounds."""
+    words: tuple[tuple[int, str], ...] = ()
+    """Each word of the text, and when it is over."""
 
 
 def spoken_one_by_one(conversation: Conversation, silence_ns: int) -> tuple[Samples, tuple[Spoken, ...]]:
@@ -64,6 +67,9 @@ def spoken_one_by_one(conversation: Conversation, silence_ns: int) -> tuple[Samp
                 pauses=tuple((_ns(begin + first), _ns(begin + last + 1)) for first, last in one.hesitations),
                 answered=one.expects == "answer",
                 over_answer=one.barge_in is not None,
+                words=tuple(
+                    (_ns(begin + end), word) for end, word in zip(word_ends(one), one.text.split(), strict=True)
+                ),
             )
         )
         pieces += [samples, silence]
