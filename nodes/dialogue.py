@@ -29,7 +29,7 @@ from flowgraph.errors import FlowError
 from flowgraph.node import Node
 from flowgraph.units import MS, SECOND, Duration
 from nodes.sound.room import Room
-from nodes.text.finishing import asked, words_of
+from nodes.text.finishing import asked, finish, words_of
 from nodes.turns.ending import Adaptive, Evidence, Fixed, Model, Policy, thresholds_for
 from nodes.turns.history import History
 from nodes.turns.overlap import UNFINISHED, Attention, Listening, Overlap, phrases
@@ -300,7 +300,7 @@ class Dialogue(Node):
         self._idle_since = 0
         answer = self._answer()
         if answer is None or not answer.audible_at:
-            self._paused_ms = (frame.at - self._last_voiced_at) / MS if self._open_turn else 0.0
+            self._paused_ms = (frame.at - self._last_voiced_at) / MS if self._open_turn and self._may_be_all() else 0.0
         if answer is None:
             self._began_over = self._began_over and self._open_turn
             self._open_turn = True
@@ -584,6 +584,10 @@ class Dialogue(Node):
                 thresholds_for(self.thresholds, self.cutoff_budget), self.unfinished_silence / MS, self.words_weight
             )
         return Fixed(self.end_silence / MS)
+
+    def _may_be_all(self) -> bool:
+        """Could what was said so far be the end? A pause where it couldn't tells nothing of how long to wait where it could."""
+        return finish(self._said.text, asked(self._history.last_answer)) != "unfinished"
 
     def _answer(self) -> Attempt | None:
         """The committed answer that is on (audible, or about to be)."""

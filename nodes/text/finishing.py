@@ -2,9 +2,9 @@
 
 1. Recognisers write words without trustworthy marks: many put a full stop behind every piece they are asked to finalise. So a
    full stop proves nothing; a question mark does, and so does an ellipsis, a dash or a comma that trails.
-2. What can't end an English utterance (an article, "and", "my", "I want") is unfinished. Questions and requests that have their
-   object are finished, and so is a short answer to a question. Statements are unclear: "I would like a table" may go on with
-   "for four", and so may a list.
+2. What can't end an English utterance (an article, "and", "my", "I want") is unfinished, and so is a list without its last "and". Questions,
+   requests that have their object, closed lists and introductions are finished, and so is a short answer to a question. Statements are unclear: "I would like a table"
+   may go on with "for four". A greeting, or "stop", is often only the beginning, and neither waits for an answer: unclear, too.
 3. Digits that are being dictated are unfinished until they could be a whole telephone number.
 4. Other languages have their marks only: without words that we know, text is unclear.
 
@@ -79,15 +79,26 @@ ANSWERS = _set(
 CLOSED = frozenset(
     (
         "yes please", "no thanks", "no thank you", "thank you", "thanks", "thank you very much", "goodbye", "good bye",
-        "bye", "bye bye", "hello", "hi", "good morning", "good night", "good evening", "good afternoon", "stop", "stop it",
-        "that's all", "that is all", "that's it", "never mind", "not now", "of course", "go on", "go ahead", "i do",
+        "bye", "bye bye", "good night", "that's all", "that is all", "that's it", "never mind", "not now", "of course", "go on", "go ahead", "i do",
         "i don't", "i do not", "i don't know", "i can", "i am", "i see", "help", "yes i do", "no i don't", "yes it is",
-        "no it isn't", "yes i am", "no i'm not", "that's right", "that's wrong", "enough", "that's enough", "cancel",
-        "continue", "next", "again", "please stop", "be quiet", "wait", "shut up", "pardon", "sorry", "nothing", "all right",
+        "no it isn't", "yes i am", "no i'm not", "that's right", "that's wrong", "cancel",
+        "continue", "next", "again", "pardon", "sorry", "nothing", "all right",
         "alright", "why not", "of course not", "i think so", "i hope so", "i hope not",
     )
 )  # fmt: skip
 """Complete as they stand, whatever had been asked."""
+OPENINGS = frozenset(
+    (
+        "hello", "hello again", "hello there", "hi", "hi there", "hey", "hey there", "good morning", "good evening",
+        "good afternoon", "stop", "stop it", "please stop", "stop please", "enough", "that's enough", "that is enough",
+        "be quiet", "shut up",
+    )
+)  # fmt: skip
+"""Complete as they stand, and yet often said before what is really meant."""
+LISTED_BEHIND = BE | _set("have has had need like want buy get take bring eat drink sell see")
+"""A list may stand behind these."""
+SHORTEST_LIST = 3
+"""So many nouns in a row, without an "and", are a list that goes on; two may be one thing ("orange juice")."""
 DIGITS = _set("zero oh one two three four five six seven eight nine double triple")
 NUMBERS = DIGITS | _set(
     "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy "
@@ -97,10 +108,17 @@ WHOLE_NUMBERS = (7, 10, 11)
 """So many digits are a telephone number: local, national, with its country (ITU E.164, North American numbering plan)."""
 SHORT_ANSWER = 3
 """Words."""
+_NOT_BEFORE_REQUESTS = SUBJECTS | AUXILIARIES | OPENS | PARTICLES | ADVERBS
+"""Behind these a verb is no request: "I tell me", "he will tell me"."""
+_NO_ITEMS = (
+    OPENS | ADJECTIVES | ADVERBS | PARTICLES | AUXILIARIES | SUBJECTS | LINKS | QUESTION_WORDS | REQUESTS | RECIPIENTS
+    | COURTESY | ANSWERS | NUMBERS | BEGINNINGS
+)  # fmt: skip
 _TRAILS = re.compile(r"(?:…|\.\.\.|[,;:]|\s[-–—]|—)\s*$")
 _THINKING = re.compile(
     r"\b(?:you know|i mean|let me see|let me think|let me|let us|hold on|what was it|how do you say)$"
 )
+_NAMES = re.compile(r"\b(?:my name is|my name's|people call me|friends call me|i am called) \w+(?: \w+)?$|\bthis is \w+(?: \w+)? speaking$")
 _DICTATED = re.compile(r"\b(?:number|code|pin|digits|password)\b")
 
 
@@ -112,14 +130,17 @@ def finish(text: str, asked: Asked = "nothing") -> Finish:
         return "unclear"
     if text.endswith("?") or " ".join(words) in CLOSED:
         return "finished"
-    if _TRAILS.search(text) or _dangles(words):
+    if " ".join(words) in OPENINGS:
+        return "unclear"
+    if _TRAILS.search(text) or _dangles(words) or _lists(words):
         return "unfinished"
     digits = _digits_at_the_end(words)
     if digits >= 3 or (digits and asked == "number"):
         return "unclear" if digits in WHOLE_NUMBERS else "unfinished"
     if asked in ("yes_no", "open") and len(words) <= SHORT_ANSWER:
         return "finished"
-    return "finished" if _asks(words) or _requests(words) else "unclear"
+    whole = _asks(words) or _requests(words) or _closes_list(words) or _introduces(words)
+    return "finished" if whole else "unclear"
 
 
 def asked(text: str) -> Asked:
@@ -211,6 +232,22 @@ def _lacks_verb(words: list[str]) -> bool:
     return before in LINKS or (before in AUXILIARIES and not before.endswith("n't"))  # but: "nice, isn't it"
 
 
+def _listed(words: list[str]) -> list[str]:
+    """What stands behind the last verb that a list may stand behind."""
+    begin = next((i + 1 for i in reversed(range(len(words))) if words[i] in LISTED_BEHIND), len(words))
+    return words[begin:]
+
+
+def _lists(words: list[str]) -> bool:
+    """Does it end within a list: "I need milk eggs butter"?"""
+    items = _listed(words)
+    return len(items) >= SHORTEST_LIST and all(map(_is_item, items))
+
+
+def _is_item(word: str) -> bool:
+    return word not in _NO_ITEMS and not word.endswith("ing")
+
+
 def _is_number(word: str) -> bool:
     return word in NUMBERS or word.isdigit()
 
@@ -245,9 +282,33 @@ def _asks(words: list[str]) -> bool:
     return len(start) >= 3 and start[0] in AUXILIARIES
 
 
-def _requests(words: list[str]) -> bool:
-    start = _start(words)
-    if not start or start[0] not in REQUESTS:
+def _closes_list(words: list[str]) -> bool:
+    """Two items or more, "and", and the last: "milk eggs and two loaves of bread"."""
+    items = _listed(words)
+    if "and" not in items[2:-1]:
         return False
-    objects = [word for word in start[1:] if word not in COURTESY and word not in RECIPIENTS]
-    return bool(objects) or (start[0] not in NEED_OBJECT and len(start) == 1)
+    last = items[items.index("and") + 1 :]
+    return all(map(_is_item, items[: items.index("and")])) and not any(word in SUBJECTS | AUXILIARIES for word in last)
+
+
+def _introduces(words: list[str]) -> bool:
+    """Who the user is: "my name is David", "this is Mary speaking"."""
+    text = " ".join(words)
+    return bool(_NAMES.search(text))
+
+
+def _requests(words: list[str]) -> bool:
+    """Does it ask for something to be done? It may do so behind other sentences: "that is enough tell me the date"."""
+    begins = [
+        i
+        for i in range(1, len(words) - 2)
+        if words[i] in TWO_OBJECTS and words[i + 1] in RECIPIENTS and words[i - 1] not in _NOT_BEFORE_REQUESTS
+    ]
+    return any(map(_is_request, (_start(words), *(words[i:] for i in begins))))
+
+
+def _is_request(words: list[str]) -> bool:
+    if not words or words[0] not in REQUESTS:
+        return False
+    objects = [word for word in words[1:] if word not in COURTESY and word not in RECIPIENTS]
+    return bool(objects) or (words[0] not in NEED_OBJECT and len(words) == 1)
