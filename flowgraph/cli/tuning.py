@@ -300,7 +300,10 @@ def _about(wishes: Wishes, graph: Graph, sets: dict[str, list[Any]]) -> dict[str
     services = ", ".join(
         f"{name} {'embedded' if spec.embedded else 'of its own'}" for name, spec in ears.services.items()
     )
-    words = f"the words from the annotation, {wishes.stt} after they are asked for, a model's scores {wishes.score} after the sound" * bool(wishes.stt)
+    words = (
+        f"the words from the annotation, {wishes.stt} after they are asked for, a model's scores {wishes.score} after the sound"
+        * bool(wishes.stt)
+    )
     return {
         "command": shlex.join(["flow", *sys.argv[1:]]),
         "time": time.strftime("%Y-%m-%d %H:%M %z"),

@@ -50,7 +50,8 @@ def check(graph: Graph, conversations: Sequence[Any]) -> None:
         used = services_used({name: spec})
         if not used:
             continue
-        if getattr(spec.cls, "server", "") != RECOGNISER or spec.options.get("send", "always") != "always":
+        streams = getattr(spec.cls, "server", "") == RECOGNISER and "send" in spec.cls.model_fields
+        if not streams or spec.options.get("send", "always") != "always":
             raise CantTune(
                 f"{spec.place}: '{name}' ({spec.type}) can't be told the words",
                 hint="only a recogniser that is sent all sound can, `ws_stt` with `send: always`; leave out --stt to listen in real time",

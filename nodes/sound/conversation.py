@@ -94,7 +94,9 @@ class RecordedUtterance(BaseModel):
         if before and len(before) != silences:
             raise ValueError(f"{len(before)} numbers for {silences} `silences`: one for each, or none at all")
         if any(not 0 < count < words for count in before) or list(before) != sorted(before):
-            raise ValueError(f"{list(before)} counts words of `text`, which has {words}: rising, and some before and behind each")
+            raise ValueError(
+                f"{list(before)} counts words of `text`, which has {words}: rising, and some before and behind each"
+            )
         return before
 
     @field_validator("range")

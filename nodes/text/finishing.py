@@ -118,7 +118,9 @@ _TRAILS = re.compile(r"(?:…|\.\.\.|[,;:]|\s[-–—]|—)\s*$")
 _THINKING = re.compile(
     r"\b(?:you know|i mean|let me see|let me think|let me|let us|hold on|what was it|how do you say)$"
 )
-_NAMES = re.compile(r"\b(?:my name is|my name's|people call me|friends call me|i am called) \w+(?: \w+)?$|\bthis is \w+(?: \w+)? speaking$")
+_NAMES = re.compile(
+    r"\b(?:my name is|my name's|people call me|friends call me|i am called) \w+(?: \w+)?$|\bthis is \w+(?: \w+)? speaking$"
+)
 _DICTATED = re.compile(r"\b(?:number|code|pin|digits|password)\b")
 
 

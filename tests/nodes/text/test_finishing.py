@@ -9,13 +9,50 @@ from nodes.text.finishing import asked, finish
     "text",
     [
         "what time is it", "do you know what time it is", "tell me a story", "could you please tell me the date of today",
-        "who is it for", "where are you from", "turn the light on", "stop it", "Thank you.", "no thanks", "goodbye",
+        "who is it for", "where are you from", "turn the light on", "Thank you.", "no thanks", "goodbye",
         "what is nine times seven", "Can you hear me?", "what are you looking at", "I have a meeting can you wake me up",
-"yes it is", "do you know where the station is", "please set a timer", "stop", "how old are you", "I don't know.",
+"yes it is", "do you know where the station is", "please set a timer", "how old are you", "I don't know.",
     ],
 )  # fmt: skip
 def test_questions_requests_and_closings_are_finished(text: str) -> None:
     assert finish(text) == "finished"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I need milk eggs and two loaves of bread", "the colors are red green yellow and blue", "we have cats dogs and a parrot",
+        "good morning my name is David", "hi this is Mary speaking", "that is enough tell me the date of today",
+        "I lost my key. Show me where the station is.",
+    ],
+)  # fmt: skip
+def test_closed_lists_introductions_and_requests_behind_another_sentence_are_finished(text: str) -> None:
+    assert finish(text) == "finished"
+
+
+@pytest.mark.parametrize("text", ["hello", "Good evening.", "hi there", "stop", "Stop it!", "that's enough"])
+def test_what_is_often_only_the_beginning_is_unclear(text: str) -> None:
+    assert finish(text) == "unclear"
+
+
+@pytest.mark.parametrize(
+    "text", ["I need milk eggs butter", "the colors are red green yellow", "we have cats dogs and"]
+)
+def test_a_list_without_its_last_item_is_unfinished(text: str) -> None:
+    assert finish(text) == "unfinished"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I like orange juice",
+        "he is coming home tonight",
+        "I said he will tell me the truth",
+        "my brother and my sister have cats",
+    ],
+)
+def test_what_only_looks_like_a_list_or_a_request_stays_unclear(text: str) -> None:
+    assert finish(text) == "unclear"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +72,7 @@ def test_what_cannot_end_an_utterance_is_unfinished(text: str) -> None:
     [
         "",
         "I would like a table",
-        "my name is David",
+        "I paid on Monday",
         "tomorrow evening",
         "yes I believe so",
         "nice isn't it",
@@ -48,7 +85,7 @@ def test_statements_are_unclear(text: str) -> None:
 
 def test_a_full_stop_proves_nothing_and_other_marks_do() -> None:
     assert finish("Could you please tell me.") == "unfinished"
-    assert finish("My name is David.") == "unclear"
+    assert finish("I paid on Monday.") == "unclear"
     assert finish("Ist das so?") == "finished"
     assert finish("Das ist so,") == "unfinished"
 

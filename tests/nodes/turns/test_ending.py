@@ -22,7 +22,7 @@ def test_fixed_silence_is_the_same_whatever_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "needed"), [("what time is it", 240), ("my name is David", 400), ("could you please tell me", 1200)]
+    ("text", "needed"), [("what time is it", 240), ("I paid on Monday", 400), ("could you please tell me", 1200)]
 )
 def test_the_words_decide_how_much_silence_is_needed(text: str, needed: float) -> None:
     assert ADAPTIVE.needed_ms(Evidence(text, settled=True)) == needed
@@ -34,7 +34,7 @@ def test_while_words_may_be_missing_none_of_them_shortens_the_silence() -> None:
 
 def test_a_user_who_pauses_long_is_waited_for_and_one_who_does_not_isnt() -> None:
     slow, quick = hesitant(*[700] * 12), hesitant(*[150] * 12)
-    unclear = "my name is David"
+    unclear = "I paid on Monday"
 
     assert 600 < ADAPTIVE.needed_ms(Evidence(unclear, settled=True, pauses=slow)) <= 1200
     assert 240 <= ADAPTIVE.needed_ms(Evidence(unclear, settled=True, pauses=quick)) < 300
@@ -60,7 +60,7 @@ def test_the_words_raise_or_lower_what_the_sound_says() -> None:
     scores = {200: 0.75}
 
     assert model.needed_ms(Evidence("what time is it", settled=True, scores=scores)) == 200
-    assert model.needed_ms(Evidence("my name is David", settled=True, scores=scores)) == 1200
+    assert model.needed_ms(Evidence("I paid on Monday", settled=True, scores=scores)) == 1200
     assert model.needed_ms(Evidence("could you please tell me", settled=True, scores={200: 0.97})) == 1200
     assert model.needed_ms(Evidence("could you please tell me", settled=False, scores={200: 0.97})) == 200
 
