@@ -9,6 +9,8 @@
    turn, or with the best that a single checkpoint can do; then that one is lowered which saves most time for each cut-off that it
    costs; then each is set anew to the best that the others leave, until nothing gets better. Not proven to be the optimum (the test
    measures how near it comes); what comes out is replayed before it is believed.
+4. Thresholds never rise with the silence: the longer it lasts, the less it takes. Without that rule they follow the chances of the voices
+   that they are fitted on.
 """
 
 from __future__ import annotations
@@ -154,15 +156,15 @@ class Fit:
         means, cuts = self._judged(self._first(reached, self._timeout)[None, :])
         return float(means[0]), int(cuts[0])
 
-    def _first(self, reached: npt.NDArray[np.bool_], otherwise: Array | float, column: int = 0) -> Array:
-        """For each gap the time of the first checkpoint that is reached, of those from `column` on."""
+    def _first(self, reached: npt.NDArray[np.bool_], otherwise: float) -> Array:
+        """For each gap the time of the first checkpoint that is reached, of those in these columns."""
         import numpy as np
 
         if not reached.shape[1]:
             return np.broadcast_to(np.asarray(otherwise, float), len(reached))
         first = reached.argmax(axis=1)
         rows = np.arange(len(first))
-        return np.where(reached[rows, first], self._times[rows, column + first], otherwise)
+        return np.where(reached[rows, first], self._times[rows, first], otherwise)
 
     def _judged(self, times: Array) -> tuple[Array, npt.NDArray[np.int_]]:
         """Of rows of times, one for each gap: means and cut-offs."""
@@ -174,20 +176,23 @@ class Fit:
 
     def _scan(
         self, chosen: Sequence[float], column: int, values: Sequence[float]
-    ) -> Iterator[tuple[float, float, int]]:
-        """`judge` with each of these values at a column in the place of its own: (value, mean, cut-offs)."""
+    ) -> Iterator[tuple[list[float], float, int]]:
+        """`judge` with each of these values at a column, and at most that at the later ones (rule 4): (thresholds, mean, cut-offs)."""
         import numpy as np
 
+        values = [value for value in values if not column or value <= chosen[column - 1]]
         if not values:
             return
-        reached = self._scores >= np.asarray(chosen)
-        later = self._first(reached[:, column + 1 :], self._timeout, column + 1)
-        here = self._scores[:, column] >= np.asarray(values)[:, None]
-        times = np.where(here, self._times[:, column], later)
-        earlier = reached[:, :column]
+        here = np.asarray(values)[:, None]
+        times = np.full((len(values), len(self._scores)), self._timeout)
+        for later in reversed(range(column, len(chosen))):
+            limits = here if later == column else np.minimum(here, chosen[later])
+            times = np.where(self._scores[:, later] >= limits, self._times[:, later], times)
+        earlier = self._scores[:, :column] >= np.asarray(chosen[:column])
         times = np.where(earlier.any(axis=1), self._first(earlier, 0.0), times)
         means, cuts = self._judged(times)
-        yield from zip(values, means.tolist(), cuts.tolist(), strict=True)
+        for value, mean, cut in zip(values, means.tolist(), cuts.tolist(), strict=True):
+            yield [*chosen[:column], value, *(min(value, one) for one in chosen[column + 1 :])], mean, cut
 
     def thresholds(self, budget: float) -> tuple[dict[int, float], float, int] | None:
         """(checkpoint → threshold, 1 = never; mean milliseconds; cut-offs); None where even silence alone cuts off too many."""
@@ -199,11 +204,7 @@ class Fit:
         candidates = [self._candidates(column) for column in range(len(self.checkpoints))]
         found = [self._improved((nothing, best, cuts), candidates, most)]
         for column, values in enumerate(candidates):
-            usable = [
-                ([*nothing[:column], value, *nothing[column + 1 :]], mean, cost)
-                for value, mean, cost in self._scan(nothing, column, values)
-                if cost <= most
-            ]
+            usable = [step for step in self._scan(nothing, column, values) if step[2] <= most]
             if usable:
                 found.append(self._improved(min(usable, key=lambda one: one[1:]), candidates, most))
         chosen, best, cuts = min(found, key=lambda one: one[1:])
@@ -225,10 +226,11 @@ class Fit:
         found: tuple[float, Step] | None = None
         for column, values in enumerate(candidates):
             lower = [value for value in values if value < chosen[column]]
-            for value, mean, cost in self._scan(chosen, column, lower):
+            for step in self._scan(chosen, column, lower):
+                _, mean, cost = step
                 worth = (best - mean) / (max(cost - cuts, 0) + 0.1)
                 if cost <= most and mean < best - 1e-9 and (found is None or worth > found[0]):
-                    found = worth, ([*chosen[:column], value, *chosen[column + 1 :]], mean, cost)
+                    found = worth, step
         return None if found is None else found[1]
 
     def _polished(self, chosen: list[float], best: float, cuts: int, candidates: list[list[float]], most: int) -> Step:
@@ -236,10 +238,9 @@ class Fit:
         while better:
             better = False
             for column, values in enumerate(candidates):
-                for value, mean, cost in self._scan(chosen, column, (NEVER, *values)):
+                for changed, mean, cost in self._scan(chosen, column, (NEVER, *values)):
                     if cost <= most and (mean < best - 1e-9 or (mean <= best + 1e-9 and cost < cuts)):
-                        chosen = [*chosen[:column], value, *chosen[column + 1 :]]
-                        best, cuts, better = mean, cost, True
+                        chosen, best, cuts, better = changed, mean, cost, True
         return chosen, best, cuts
 
     def _candidates(self, column: int) -> list[float]:
