@@ -6,7 +6,9 @@
    last sample, plus the samples before it there: no clock is read, and nothing drifts.
 3. Hysteresis: a window at or above `threshold` may begin speech, one at or above `stop_threshold` goes on with it. Speech
    begins once it has lasted `min_speech`, and `SpeechStarted` names its first sample. It ends once the model has heard none
-   for `min_silence`; from then on `silence_ms` counts from the last voiced sample, so it begins at more than nothing.
+   for `min_silence`, or once it has been as quiet as the room is for `QUIET_NS`, in which the model often still hears speech;
+   from then on `silence_ms` counts from the last voiced sample, so it begins at more than nothing. What is as quiet as the
+   room behind speech begins none.
 4. While speech may be beginning, `silence_ms` stands still: nobody should decide just then that the user is done. If it was
    only a click, the count goes on as if nothing had been.
 5. The model knows the edges of speech to a few windows, the level knows them to 4 ms. The first voiced sample is where, near
@@ -63,6 +65,12 @@ FADED_DB = 25.0
 """What is so far below the loudest of the speech isn't voiced …"""
 DISTINCT_DB = 6.0
 """… and neither is what is no further above the mean of the silence behind it: pieces of a noise differ by as much."""
+QUIET_NS = 64 * MS
+"""So much of the room's own level is the end of speech: the silence before a plosive is shorter."""
+QUIET_DB = 5.0
+"""The room's level: this above the noise floor, which is the quietest of many pieces, at most …"""
+QUIET_CLEAR_DB = 20.0
+"""… where speech was this far above it."""
 SILENT_DBFS = -120.0
 
 Model = Callable[[], float]
@@ -105,8 +113,10 @@ class Vad(Node):
         """Where that speech begins."""
         self._ended_ns = 0
         """How long the model has heard no speech, while somebody speaks."""
+        self._quiet_ns = 0
+        """How long it has been as quiet as the room is."""
         self._last_voiced_at = 0
-        self._pieces: deque[list[float]] = deque(maxlen=LOUDNESS_WINDOWS + self.min_silence // WINDOW_NS)
+        self._pieces: deque[list[float]] = deque(maxlen=LOUDNESS_WINDOWS + max(self.min_silence, QUIET_NS) // WINDOW_NS)
         """The power of each piece of the last windows."""
         self._quietest: deque[float] = deque(maxlen=FLOOR_WINDOWS)
 
@@ -169,9 +179,10 @@ class Vad(Node):
         powers = (energies / (self._window_samples // PIECES)).tolist()  # so few are faster outside numpy
         self._pieces.append(powers)
         self._quietest.append(min(powers))
+        self._quiet_ns = self._quiet_ns + WINDOW_NS if self._is_quiet(powers) else 0
         if self._speaking:
             self._go_on(probability, at)
-        elif probability >= (self._stop_threshold if self._begun_ns else self.threshold):
+        elif not self._quiet_ns and probability >= (self._stop_threshold if self._begun_ns else self.threshold):
             if not self._begun_ns:
                 self._onset_at = self._first_voiced(at)
             self._begun_ns += WINDOW_NS
@@ -184,10 +195,12 @@ class Vad(Node):
         yield Voice(probability, self._silence_ns(at) // MS, self._speaking, _dbfs(sum(powers) / PIECES), at=at)
 
     def _go_on(self, probability: float, at: int) -> None:
-        if probability >= self._stop_threshold:
+        if probability >= self._stop_threshold and self._quiet_ns < QUIET_NS:
             self._last_voiced_at, self._ended_ns = at, 0
             return
         self._ended_ns += WINDOW_NS
+        if self._quiet_ns > self._ended_ns:
+            self._last_voiced_at, self._ended_ns = at - self._quiet_ns, self._quiet_ns
         if self._ended_ns >= self.min_silence:
             self._speaking = False
             self._begun_ns = 0
@@ -197,6 +210,15 @@ class Vad(Node):
         if self._speaking:
             return 0
         return max(0, (self._onset_at if self._begun_ns else at) - self._last_voiced_at)
+
+    # -- the level -----------------------------------------------------------------------------------------------------
+
+    def _is_quiet(self, powers: list[float]) -> bool:
+        """Is a window as quiet as the room is, behind something much louder?"""
+        floor = max(_dbfs(min(self._quietest)), LOWEST_FLOOR_DBFS)
+        if _dbfs(sum(powers) / PIECES) > floor + QUIET_DB:
+            return False
+        return bool(self._quiet_ns) or _dbfs(max(map(max, self._pieces))) >= floor + QUIET_CLEAR_DB
 
     # -- the edges of speech, by level ---------------------------------------------------------------------------------
 

@@ -422,7 +422,7 @@ ADAPTIVE = {"end": "adaptive", "barge_in": "headphones"}
 
 def test_what_sounds_finished_is_answered_sooner_and_what_cannot_be_the_end_later() -> None:
     finished = talk(Dialogue(**ADAPTIVE), Says("what time is it", 960), Waits(4000))
-    unclear = talk(Dialogue(**ADAPTIVE), Says("my name is david", 960), Waits(4000))
+    unclear = talk(Dialogue(**ADAPTIVE), Says("i paid on monday", 960), Waits(4000))
     unfinished = talk(Dialogue(**ADAPTIVE), Says("could you please tell me", 960), Waits(4000))
 
     assert commits(finished) == [960 + 320]
@@ -440,13 +440,20 @@ def test_a_hesitation_behind_unfinished_words_is_listened_through() -> None:
 
 
 def test_the_users_pauses_are_learned() -> None:
-    hesitant = [part for _ in range(5) for part in (Says("my name", 640), Waits(352))]
-    done = talk(Dialogue(**ADAPTIVE), *hesitant, Says("is david", 640), Waits(4000))
-    other = talk(Dialogue(**ADAPTIVE, learn_pauses=False), *hesitant, Says("is david", 640), Waits(4000))
+    hesitant = [part for _ in range(5) for part in (Says("it rained", 640), Waits(352))]
+    done = talk(Dialogue(**ADAPTIVE), *hesitant, Says("on monday", 640), Waits(4000))
+    other = talk(Dialogue(**ADAPTIVE, learn_pauses=False), *hesitant, Says("on monday", 640), Waits(4000))
 
     assert done.dialogue._pauses.count == 5
     assert commits(done)[0] - commits(other)[0] == pytest.approx(64, abs=64)
     assert commits(done) != commits(other)
+
+
+def test_pauses_where_the_words_could_not_be_the_end_teach_nothing() -> None:
+    done = talk(Dialogue(**ADAPTIVE), Says("tell me the", 640), Waits(352), Says("time", 640), Waits(4000))
+
+    assert done.asked() == ["tell me the time"]
+    assert done.dialogue._pauses.count == 0
 
 
 def test_after_a_yes_or_no_question_a_single_yes_is_enough() -> None:
@@ -461,9 +468,9 @@ def test_after_a_yes_or_no_question_a_single_yes_is_enough() -> None:
 
 def test_the_model_ends_the_turn_where_it_is_sure() -> None:
     options = {"end": "model", "thresholds": {"180ms": 0.9}, "words_weight": 0.0, "unfinished_silence": 800 * MS}
-    sure = talk(Dialogue(**options), Says("my name is david", 960), Waits(4000, over=0.95))
-    unsure = talk(Dialogue(**options), Says("my name is david", 960), Waits(4000, over=0.2))
-    silent = talk(Dialogue(**options), Says("my name is david", 960), Waits(4000))
+    sure = talk(Dialogue(**options), Says("i paid on monday", 960), Waits(4000, over=0.95))
+    unsure = talk(Dialogue(**options), Says("i paid on monday", 960), Waits(4000, over=0.2))
+    silent = talk(Dialogue(**options), Says("i paid on monday", 960), Waits(4000))
 
     assert commits(sure) == [960 + 192]
     assert commits(unsure) == commits(silent) == [960 + 800]
