@@ -90,10 +90,10 @@ class Dialogue(Node):
         400 * MS, description="So much silence ends the user's turn; with `adaptive`, where the words don't tell."
     )
     finished_silence: Duration = Field(
-        320 * MS, description="`adaptive`: so much silence is enough where the words sound finished."
+        240 * MS, description="`adaptive`: so much silence is enough where the words sound finished."
     )
     unfinished_silence: Duration = Field(
-        1200 * MS,
+        2 * SECOND,
         description="`adaptive`: so much silence it takes where they can't be the end. `model`: where the model is never sure.",
     )
     learn_pauses: bool = Field(
@@ -341,17 +341,20 @@ class Dialogue(Node):
             self._overlap.ended = True
             self._judge_overlap()
         else:
-            self._prick_up(alert=alert)
+            self._prick_up(voice.at, alert=alert)
         if self._open_turn and self._by_silence and self._answer() is None:
             yield from self._proceed()
         elif not self._open_turn:
             self._watch_idle(voice.at)
 
-    def _prick_up(self, *, alert: bool) -> None:
-        """Something sounds over the answer: duck now, an onset takes two windows that are like speech. A click is over with the next."""
+    def _prick_up(self, at: int, *, alert: bool) -> None:
+        """Something sounds over the answer: duck now, an onset takes two windows that are like speech. A click is over with the next;
+        what lasts, and may be a voice, pauses the answer too.
+        """
         answer = self._answer()
         if self._interruptible and answer is not None and answer.audible_at:
-            self.ctx.turn.set_gain(self.duck if alert else 1.0)
+            lasts = alert and at - self._attention.since >= self.pause_after
+            self.ctx.turn.set_gain(0.0 if lasts else self.duck if alert else 1.0)
 
     def _on_score(self, score: EndOfTurn) -> Iterator[Prompt]:
         if self._speaking or score.at - score.silence_ms * MS < self._last_voiced_at - COVERS_NS:

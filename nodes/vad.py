@@ -65,7 +65,7 @@ FADED_DB = 25.0
 """What is so far below the loudest of the speech isn't voiced …"""
 DISTINCT_DB = 6.0
 """… and neither is what is no further above the mean of the silence behind it: pieces of a noise differ by as much."""
-QUIET_NS = 64 * MS
+QUIET_NS = 96 * MS
 """So much of the room's own level is the end of speech: the silence before a plosive is shorter."""
 QUIET_DB = 5.0
 """The room's level: this above the noise floor, which is the quietest of many pieces, at most …"""
@@ -192,7 +192,8 @@ class Vad(Node):
                 self._last_voiced_at, self._ended_ns = at, 0
         else:
             self._begun_ns = 0
-        yield Voice(probability, self._silence_ns(at) // MS, self._speaking, _dbfs(sum(powers) / PIECES), at=at)
+        whole, end = sum(powers) / PIECES, sum(powers[PIECES // 2 :]) / (PIECES // 2)
+        yield Voice(probability, self._silence_ns(at) // MS, self._speaking, _dbfs(whole), _dbfs(end), at=at)
 
     def _go_on(self, probability: float, at: int) -> None:
         if probability >= self._stop_threshold and self._quiet_ns < QUIET_NS:

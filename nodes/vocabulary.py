@@ -97,6 +97,8 @@ class Voice(Fact):
     speaking: bool = False
     """True from a confirmed onset until `silence_ms` begins to count."""
     level_dbfs: float = -120.0
+    end_dbfs: float = -120.0
+    """Of its second half: above `level_dbfs` where a sound begins within the window."""
 
     bulk: ClassVar[bool] = True
 

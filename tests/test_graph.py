@@ -49,7 +49,7 @@ def test_the_graph_of_the_design_is_right() -> None:
     assert checked.name == "optimized"
     assert checked.owner == "dialogue"
     assert checked.order == ("mic", "vad", "stt", "dialogue", "llm", "split", "tts", "speaker")
-    assert checked.budget == {"first_audio_p95": 700 * MS}
+    assert checked.budget == {"first_audio_p95": 1000 * MS}
     assert checked.warnings == ()
     assert {edge.label: edge.types for edge in checked.edges}["tts -> speaker"] == (Speech, End)
     assert [edge.label for edge in checked.edges if edge.hold] == ["tts -> speaker"]
@@ -79,7 +79,7 @@ def test_a_node_spec_makes_fresh_nodes_with_checked_options() -> None:
     one, other = spec.make(), spec.make()
 
     assert one is not other
-    assert one.end_silence == 400 * MS  # type: ignore[attr-defined]
+    assert one.end_silence == 800 * MS  # type: ignore[attr-defined]
     assert spec.place == "graph:14:3"
 
 

@@ -40,8 +40,11 @@ CLEAR_DBFS = -50.0
 """… and no softer than this, where digital silence, dithering and what a canceller leaves of an echo end."""
 FLOOR_WINDOWS = 94
 """The noise of the room is the softest window of the last 3 s."""
+UNLIKELY = 0.1
+"""A sound that stands out and is less likely than this to be speech …"""
 UNLIKE_WINDOWS = 5
-"""A hiss ("stop", "sorry") is unlike speech to a detector until its vowel comes, 90 to 130 ms later."""
+"""… for longer than this is none. A hiss ("stop", "sorry") is unlike speech to a detector until its vowel comes, 90 to 130 ms later; a
+voice that it doubts, for twice as long."""
 
 Verdict = Literal["open", "interruption", "nothing", "doubtful"]
 """`doubtful`: nothing, but its words count if the user says more."""
@@ -116,17 +119,18 @@ class Attention:
     def __init__(self) -> None:
         self._levels: deque[float] = deque([CLEAR_DBFS - CLEAR_DB], maxlen=FLOOR_WINDOWS)
         self._unlike = 0
-        """So many windows stood out, and none of them was like speech."""
+        """So many windows in a row stood out and were unlike speech."""
         self.since = 0
         """When that began, by the end of its first window (clock, nanoseconds); 0 = nothing does."""
 
     def hears(self, voice: Voice) -> bool:
         """Take in the next window."""
-        clear = voice.level_dbfs >= max(min(self._levels) + CLEAR_DB, CLEAR_DBFS)
+        loudest = max(voice.level_dbfs, voice.end_dbfs)
+        clear = loudest >= max(min(self._levels) + CLEAR_DB, CLEAR_DBFS)
         self._levels.append(voice.level_dbfs)
         likely = voice.probability >= LIKELY
-        self._unlike = self._unlike + 1 if clear and not likely else 0
-        if not (likely or 0 < self._unlike <= UNLIKE_WINDOWS):
+        self._unlike = self._unlike + 1 if clear and voice.probability < UNLIKELY else 0
+        if not likely and (not clear or self._unlike > UNLIKE_WINDOWS):
             self.since = 0
             return False
         self.since = self.since or voice.at

@@ -78,7 +78,7 @@ def _facts(voiced: Sequence[tuple[int, int, str]], end: int, stt_ms: int) -> lis
             over = now is None or window >= now[1] + WINDOW_NS
             last = next(b for a, b, _ in reversed(voiced) if a < window) if over else window
             speaking, silent = not over, window - last if over else 0
-        facts.append((window, 1, (float(speaking), silent // MS, speaking, -60.0, window)))
+        facts.append((window, 1, (float(speaking), silent // MS, speaking, -60.0, -60.0, window)))
         if not speaking and not asked and silent >= FINALISED_NS:
             asked = True
             start, stop, text = next(one for one in reversed(voiced) if one[0] < window)

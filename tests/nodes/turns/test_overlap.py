@@ -110,6 +110,19 @@ def test_what_is_like_speech_may_be_speech_for_as_long_as_it_likes_and_however_s
     assert alert(*[-70.0] * 8, probability=0.5) == [True] * 8
 
 
+def test_a_sound_that_stands_out_and_is_doubtful_may_be_speech_all_the_while() -> None:
+    assert alert(*[-35.0] * 8, probability=0.2) == [True] * 8
+    assert alert(*[-59.0] * 8, probability=0.2) == [False] * 8
+
+
+def test_a_sound_that_begins_within_a_window_stands_out_at_its_end() -> None:
+    attention = Attention()
+    for _ in range(32):
+        attention.hears(Voice(0.0, 1000, level_dbfs=-60.0, end_dbfs=-60.0))
+    assert not attention.hears(Voice(0.0, 1000, level_dbfs=-54.0, end_dbfs=-53.0))
+    assert attention.hears(Voice(0.0, 1000, level_dbfs=-51.0, end_dbfs=-48.0))
+
+
 def test_what_does_not_stand_out_is_none() -> None:
     assert alert(-51.0, -52.0) == [False, False]
     assert alert(-50.0) == [True]
