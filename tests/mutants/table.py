@@ -606,7 +606,7 @@ MUTANTS = (
     ),
     Mutant(
         0, "a noise that goes on ducks the answer for good", "nodes/turns/overlap.py",
-        " or 0 < self._unlike <= UNLIKE_WINDOWS)", " or 0 < self._unlike)", TAKING,
+        "(not clear or self._unlike > UNLIKE_WINDOWS)", "not clear", TAKING,
     ),
     Mutant(
         0, "the score of a silence that is over counts", DIALOGUE,
