@@ -323,7 +323,7 @@ class Dialogue(Node):
         lasted = voice.at - self._onset_at
         if self._overlap is not None:
             self._overlap.lasted = max(lasted, self._overlap.lasted)
-            if max(lasted, voice.at - (self._attention.since or voice.at)) >= self.pause_after:
+            if lasted >= self.pause_after or self._lasts(voice.at):
                 self.ctx.turn.set_gain(0.0)
             self._judge_overlap()
         elif lasted >= self.withdraw_after:
@@ -339,6 +339,8 @@ class Dialogue(Node):
             self.ctx.turn.set_gain(1.0)
         if self._overlap is not None:
             self._overlap.ended = True
+            if alert and self._lasts(voice.at):
+                self.ctx.turn.set_gain(0.0)  # a voice that the detector doubts
             self._judge_overlap()
         else:
             self._prick_up(voice.at, alert=alert)
@@ -353,8 +355,11 @@ class Dialogue(Node):
         """
         answer = self._answer()
         if self._interruptible and answer is not None and answer.audible_at:
-            lasts = alert and at - self._attention.since >= self.pause_after
-            self.ctx.turn.set_gain(0.0 if lasts else self.duck if alert else 1.0)
+            self.ctx.turn.set_gain(1.0 if not alert else 0.0 if self._lasts(at) else self.duck)
+
+    def _lasts(self, at: int) -> bool:
+        """Has something sounded over the answer for long enough to pause it?"""
+        return at - (self._attention.since or at) >= self.pause_after
 
     def _on_score(self, score: EndOfTurn) -> Iterator[Prompt]:
         if self._speaking or score.at - score.silence_ms * MS < self._last_voiced_at - COVERS_NS:

@@ -69,6 +69,7 @@ class Dialogue(Node):
     end: Literal["fixed", "adaptive"] = "fixed"
     end_silence: Duration = Field(400 * MS, ge=0)
     speculate_after: Literal["off"] | Duration = "off"
+    speculate_on: Literal["silence", "partial"] = "silence"
     barge_in: Literal["off", "headphones", "on"] = "off"
 
     def speculates(self) -> bool:

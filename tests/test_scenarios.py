@@ -27,6 +27,8 @@ from nodes.sound.conversation import Conversation, load_conversation
 from nodes.vocabulary import Heard, Played, Prompt, Sentence, Utterance, Voice
 
 DEMO = Path("graphs/conversations/demo.yaml")
+FINAL = ("dialogue.speculate_on=silence",)
+"""An answer is prepared once the final transcript is there."""
 SILENT_AFTER_NS = 10 * MS + 5 * MS
 """The device block that is being heard when the turn advances, and the fade-out of 5 ms at the head of the next one."""
 NOW = datetime(2026, 11, 23, 8, 59, tzinfo=UTC)
@@ -135,7 +137,7 @@ def test_a_hesitation_withdraws_the_attempt_and_nothing_of_it_is_heard(demo: Run
 
 
 def steady(share: str) -> list[str]:
-    return ["dialogue.end=fixed", "dialogue.end_silence=400ms", f"dialogue.speculate_after={share}"]
+    return [*FINAL, "dialogue.end=fixed", "dialogue.end_silence=400ms", f"dialogue.speculate_after={share}"]
 
 
 def test_with_speculation_the_latency_is_the_later_of_commit_and_answer_without_it_the_sum() -> None:
@@ -158,7 +160,9 @@ def test_with_speculation_the_latency_is_the_later_of_commit_and_answer_without_
 @pytest.mark.parametrize("commit_ms", [200, 400, 800])
 def test_voice_to_voice_is_the_later_of_commit_and_answer_plus_playout(commit_ms: int) -> None:
     """STT 100 ms, first token 200 ms, first byte 150 ms: 450 ms behind the candidate, and the tokens of the first clause."""
-    run = converse(DEMO, "dialogue.end=fixed", f"dialogue.end_silence={commit_ms}ms", "dialogue.speculate_after=96ms")
+    run = converse(
+        DEMO, *FINAL, "dialogue.end=fixed", f"dialogue.end_silence={commit_ms}ms", "dialogue.speculate_after=96ms"
+    )
     records, trace = run.session.trace.records, run.session.trace
     prompts = {prompt.turn: prompt for prompt in run.of(Prompt)}
     silences = {voice.id: voice for voice in run.of(Voice)}
@@ -179,6 +183,22 @@ def test_voice_to_voice_is_the_later_of_commit_and_answer_plus_playout(commit_ms
         assert 0 <= records[prompt.id].made_at - silence.at - 100 * MS <= 25 * MS
         checked += 1
     assert checked >= 5
+
+
+def test_with_partial_transcripts_the_final_one_is_not_waited_for() -> None:
+    """It comes 100 ms behind the candidate, and says the same: the attempt that was begun before is kept."""
+    final, partial = (
+        converse(DEMO, "dialogue.end=fixed", "dialogue.end_silence=200ms", f"dialogue.speculate_on={on}").report.turns
+        for on in ("silence", "partial")
+    )
+    pairs = [
+        (a.latency_ns, b.latency_ns)
+        for a, b in zip(final, partial, strict=True)
+        if "?" in a.truth and not (a.withdrawn or b.withdrawn) and a.latency_ns and b.latency_ns
+    ]
+
+    assert pairs
+    assert all(0 < a - b <= 132 * MS for a, b in pairs)
 
 
 def test_the_requests_of_a_withdrawn_attempt_are_closed_at_once() -> None:

@@ -568,7 +568,7 @@ MUTANTS = (
     Mutant(0, "withdrawals cost no patience", DIALOGUE, " * self.backoff**self._withdrawn", "", TAKING),
     Mutant(
         0, "speech over the answer doesn't pause it", DIALOGUE,
-        "            if max(lasted, voice.at - (self._attention.since or voice.at)) >= self.pause_after:\n                self.ctx.turn.set_gain(0.0)\n", "", TAKING,
+        "            if lasted >= self.pause_after or self._lasts(voice.at):\n                self.ctx.turn.set_gain(0.0)\n", "", TAKING,
     ),
     Mutant(
         0, "after a cough the answer stays paused", DIALOGUE,
