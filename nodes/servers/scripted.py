@@ -1,7 +1,8 @@
 """Servers that follow a script: for tests of whole graphs on virtual time, behind the protocols of the real ones.
 
 The recogniser knows beforehand what a recorded caller says, and tells as much of it as it has heard the sound of (`stt`) or as
-has been said by then (`dictation`). The voice speaks tones, one per word, of uneven lengths that only it knows: the oracle for what of an answer was heard.
+has been said by then (`dictation`). The voice speaks tones, one per word, of uneven lengths that only it knows: the oracle for
+what of an answer was heard.
 """
 
 from __future__ import annotations

@@ -295,8 +295,7 @@ def _closes_list(words: list[str]) -> bool:
 
 def _introduces(words: list[str]) -> bool:
     """Who the user is: "my name is David", "this is Mary speaking"."""
-    text = " ".join(words)
-    return bool(_NAMES.search(text))
+    return bool(_NAMES.search(" ".join(words)))
 
 
 def _requests(words: list[str]) -> bool:

@@ -17,7 +17,8 @@ from flowgraph.testing import run_node
 from flowgraph.units import MS, SECOND
 from nodes import vad
 from nodes.sound.conversation import Conversation, load_conversation
-from nodes.vad import Vad, _model_file
+from nodes.sound.monologue import spoken_one_by_one
+from nodes.vad import QUIET_NS, WINDOW_NS, Vad, _model_file
 from nodes.vocabulary import Audio, SpeechStarted, Voice
 
 if TYPE_CHECKING:
@@ -319,3 +320,21 @@ def test_the_default_runtime_never_imports_torch() -> None:
 def test_thresholds_in_the_wrong_order_are_a_problem_before_anything_starts() -> None:
     assert list(Vad(threshold=0.4, stop_threshold=0.6).problems()) != []
     assert list(Vad(threshold=0.4, stop_threshold=0.2).problems()) == []
+
+
+def test_silence_is_told_as_soon_as_it_is_as_quiet_as_the_room_though_the_model_still_hears_speech() -> None:
+    conversation = load_conversation("graphs/conversations/turns/fit/slt-loud.yaml")
+    sound, spoken = spoken_one_by_one(conversation, SECOND)
+    begin = SECOND
+    blocks = [
+        Audio(sound[first : first + 320], 16_000, at=begin + first * SECOND // 16_000)
+        for first in range(0, len(sound) - 320, 320)
+    ]
+    voices = [frame for frame in run_node(Vad(), blocks) if isinstance(frame, Voice)]
+    late = []
+    for one in spoken:
+        told = next(voice for voice in voices if voice.at > begin + one.end and not voice.speaking)
+        late.append((told.at - begin - one.end) / MS)
+
+    within = (QUIET_NS + WINDOW_NS) / MS  # and the window in which the speech ends
+    assert sum(ms <= within + 10 for ms in late) >= 0.9 * len(late), sorted(late)
