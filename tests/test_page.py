@@ -125,7 +125,7 @@ def test_any_graph_can_be_drawn(name: str) -> None:
 
 def test_a_still_picture_of_two_graphs_has_their_bars_and_is_light_and_dark(made: Made, tmp_path: Path) -> None:
     path = tmp_path / "turns.svg"
-    still.write(path, made.comparison)
+    still.write(path, still.of_comparison(made.comparison))
     text = path.read_text(encoding="utf-8")
     drawing = ET.fromstring(text)
     words = [one.text for one in drawing.iter("{http://www.w3.org/2000/svg}text")]
@@ -154,7 +154,7 @@ def test_a_still_picture_of_more_graphs_has_what_each_has_gained(made: Made) -> 
     comparison = Comparison([*made.comparison.runs, *between], order=["patient", "between", "eager"])
     means = [round(gain.mean) for gain in comparison.gains()]
 
-    words = [one.text for one in ET.fromstring(still.drawn(comparison)).iter("{http://www.w3.org/2000/svg}text")]
+    words = [one.text for one in ET.fromstring(still.of_comparison(comparison)).iter("{http://www.w3.org/2000/svg}text")]
 
     assert {"A patient", "B between", "C eager", str(means[0]), f"{means[2]}  (−{means[1] - means[2]})"} <= set(words)
 
@@ -162,7 +162,7 @@ def test_a_still_picture_of_more_graphs_has_what_each_has_gained(made: Made) -> 
 def test_a_turn_without_an_answer_that_counts_says_so_in_its_place() -> None:
     a = RunResult("a", 0, (answered(0, 500.0, LLM=500), answered(1, None)), cpu_s=1, seconds=1)
     b = RunResult("b", 0, (answered(0, 300.0, LLM=300), answered(1, 400.0, LLM=400)), cpu_s=1, seconds=1)
-    drawing = ET.fromstring(still.drawn(Comparison([a, b])))
+    drawing = ET.fromstring(still.of_comparison(Comparison([a, b])))
 
     assert [one.text for one in drawing.iter("{http://www.w3.org/2000/svg}text")].count("no answer that counts") == 1
 

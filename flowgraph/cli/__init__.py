@@ -207,6 +207,9 @@ def tune(  # noqa: PLR0917
     html: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write a report: one page, with the curve.")
     ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw the curve as one picture, light and dark.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
     write: Annotated[
         Path | None, typer.Option(metavar="FILE.yaml", help="Write the graph with the best setting within --budget.")
@@ -223,7 +226,7 @@ def tune(  # noqa: PLR0917
 
     wishes = Wishes(
         graph, settings, conversations=conversations, fit=fit, report=report, policies=policy, budget=budget, stt=stt, score=score,
-        llm=llm, tts=tts, playout=playout, callers=callers, fresh=fresh, html=html, json=json, write=write,
+        llm=llm, tts=tts, playout=playout, callers=callers, fresh=fresh, html=html, picture=picture, json=json, write=write,
     )  # fmt: skip
     raise typer.Exit(tune_graph(wishes))
 

@@ -116,7 +116,7 @@ def compare_graphs(wishes: Wishes) -> int:
 
             drawn = any(turn.phases for run in comparison.runs for turn in run.turns)
             if drawn:
-                still.write(wishes.picture, comparison)
+                still.write(wishes.picture, still.of_comparison(comparison))
             said = f"picture: {wishes.picture}" if drawn else "no picture: there is no answer to draw"
             stderr().print(Text(said), soft_wrap=True)
     for one in left_out:

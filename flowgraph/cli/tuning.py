@@ -65,6 +65,7 @@ class Wishes:
     callers: int = 0
     fresh: bool = False
     html: Path | None = None
+    picture: Path | None = None
     json: bool = False
     write: Path | None = None
 
@@ -104,6 +105,11 @@ def tune_graph(wishes: Wishes) -> int:
 
         page.write(wishes.html, tuned, budgets, budget, title=graph.name, about=about)
         stderr().print(Text(f"report: {wishes.html}"), soft_wrap=True)
+    if wishes.picture is not None:
+        from flowgraph.page import still
+
+        still.write(wishes.picture, still.of_sweep(tuned, budgets, budget))
+        stderr().print(Text(f"picture: {wishes.picture}"), soft_wrap=True)
     if wishes.write is not None:
         return _write(wishes, graph, tuned, budget)
     return 0
@@ -184,6 +190,10 @@ def _require_outputs(wishes: Wishes) -> None:
         from flowgraph import page
 
         page.require(wishes.html)
+    if wishes.picture is not None:
+        from flowgraph import page
+
+        page.require(wishes.picture, option="--picture")
     if wishes.write is not None and (wishes.write.is_dir() or not wishes.write.absolute().parent.is_dir()):
         raise WrongArgument(
             f"--write {wishes.write}: no file can be written there", hint="name a YAML file in a folder that is there"

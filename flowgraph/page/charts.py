@@ -77,14 +77,18 @@ def waterfall(comparison: Comparison) -> Spec:
 
 
 def show_still(spec: Spec) -> None:
-    """Give a plot what a picture needs that stands alone: few ticks, and a legend of the phases (the page has its own)."""
+    """Give a plot what a picture needs that stands alone: few ticks, and a legend of the phases or the policies (the page has its own)."""
     encoding = spec["layer"][0]["encoding"]
-    encoding["x"]["axis"] = {"tickCount": 6}
-    if encoding["color"]["field"] == "phase":
-        encoding["color"]["legend"] = {
-            "orient": "top", "title": None, "symbolType": "square", "labelFontSize": 12, "labelColor": "var(--ink)",
-            "labelLimit": 0, "columnPadding": 20, "offset": 6,
+    encoding["x"].setdefault("axis", {"tickCount": 6})
+    explained = [encoding[channel] for channel in ("color", "strokeDash") if channel in encoding]
+    explained = [one for one in explained if one["field"] in ("phase", "policy", "measure")]
+    for one in explained:
+        symbol = "stroke" if one["field"] == "measure" else "square"
+        one["legend"] = {
+            "orient": "top", "title": None, "symbolType": symbol, "symbolStrokeColor": "var(--ink-soft)", "labelFontSize": 12,
+            "labelColor": "var(--ink)", "labelLimit": 0, "columnPadding": 20, "offset": 6,
         }  # fmt: skip
+    if explained:
         del spec["config"]["legend"]
 
 

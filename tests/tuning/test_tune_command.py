@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from flowgraph.cli import app
 from flowgraph.graph import Graph
+from flowgraph.page import still
 from flowgraph.page import tuned as page
 from flowgraph.tuning.curve import Tuned
 from flowgraph.tuning.evidence import Cache, key_of
@@ -44,10 +47,13 @@ def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_sweep_over_what_was_heard_before(users: Path, tmp_path: Path) -> None:
     done = flow(
-        "optimized", "-c", str(users), "--policy", "fixed", "--budget", "40%", "--write", str(tmp_path / "mine.yaml")
-    )
+        "optimized", "-c", str(users), "--policy", "fixed", "--budget", "40%", "--write", str(tmp_path / "mine.yaml"),
+        "--picture", str(tmp_path / "curve.svg"),
+    )  # fmt: skip
 
     assert done.exit_code == 0, done.output
+    assert "V2V at ≤ 40 %" in (tmp_path / "curve.svg").read_text(encoding="utf-8")
+    assert f"picture: {tmp_path}/curve.svg" in done.stderr
     assert "V2V at ≤ 40 % false cut-offs" in done.stdout
     assert "At most 5 % false cut-offs, 1 synthetic voice (flite)" in " ".join(done.stdout.split())
     assert "listens" not in done.stderr, "all of it was heard before"
@@ -123,6 +129,7 @@ def test_one_set_of_voices_is_said_to_be_one(users: Path) -> None:
         (["optimized", "--callers", "-1"], "nobody would speak"),
         (["optimized", "--write", "/nowhere/mine.yaml"], "no file can be written there"),
         (["optimized", "--html", "/nowhere/page.html"], "can't write /nowhere/page.html"),
+        (["optimized", "--picture", "/nowhere/curve.svg"], "can't write /nowhere/curve.svg"),
         (["optimized", "--set", "dialogue.end_silense=1s"], "end_silense"),
     ],
 )
@@ -202,6 +209,18 @@ def test_the_page_escapes_what_comes_from_outside(made: tuple[Path, Tuned]) -> N
 
     assert "<script>window.evil" not in text
     assert "default-src 'none'" in text
+
+
+def test_a_still_picture_has_a_legend_and_is_light_and_dark(made: tuple[Path, Tuned]) -> None:
+    text = still.of_sweep(made[1], [0.05, 0.5], 0.5)
+    words = [one.text or "" for one in ET.fromstring(text).iter("{http://www.w3.org/2000/svg}text")]
+
+    assert {"fixed", "mean", "p90", "limit, mean", page.RATE_AXIS} <= set(words)
+    assert "model" not in words, "it has no points"
+    assert " ".join(words).count("1 synthetic voice (flite)") == 1
+    assert text.count("@media (prefers-color-scheme: dark)") == 1
+    assert not set(re.findall(r"var\((--[\w-]+)\)", text)) - set(re.findall(r"(--[\w-]+):", text)), "every colour is one"
+    assert "<script" not in text
 
 
 def test_every_figure_on_the_page_says_whose_it_is(made: tuple[Path, Tuned]) -> None:
