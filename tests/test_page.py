@@ -154,7 +154,9 @@ def test_a_still_picture_of_more_graphs_has_what_each_has_gained(made: Made) -> 
     comparison = Comparison([*made.comparison.runs, *between], order=["patient", "between", "eager"])
     means = [round(gain.mean) for gain in comparison.gains()]
 
-    words = [one.text for one in ET.fromstring(still.of_comparison(comparison)).iter("{http://www.w3.org/2000/svg}text")]
+    words = [
+        one.text for one in ET.fromstring(still.of_comparison(comparison)).iter("{http://www.w3.org/2000/svg}text")
+    ]
 
     assert {"A patient", "B between", "C eager", str(means[0]), f"{means[2]}  (−{means[1] - means[2]})"} <= set(words)
 

@@ -219,7 +219,9 @@ def test_a_still_picture_has_a_legend_and_is_light_and_dark(made: tuple[Path, Tu
     assert "model" not in words, "it has no points"
     assert " ".join(words).count("1 synthetic voice (flite)") == 1
     assert text.count("@media (prefers-color-scheme: dark)") == 1
-    assert not set(re.findall(r"var\((--[\w-]+)\)", text)) - set(re.findall(r"(--[\w-]+):", text)), "every colour is one"
+    assert not set(re.findall(r"var\((--[\w-]+)\)", text)) - set(re.findall(r"(--[\w-]+):", text)), (
+        "every colour is one"
+    )
     assert "<script" not in text
 
 
