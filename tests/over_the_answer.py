@@ -37,7 +37,7 @@ STORY = {
 STT_MS = 60
 """From Finalize to its answer."""
 AFTER_MS = 4000
-"""So long an answer sounds before something is said over it."""
+"""So long an answer sounds before something is said over it, or something else."""
 KINDS = ("backchannel", "cough", "interruption")
 
 Transcripts = tuple[tuple[int, str, bool], ...]
@@ -211,19 +211,18 @@ class Talk:
     """What was heard, device block by device block: shape (n, samples of a block)."""
 
 
-def said_over(path: Path, kinds: Sequence[str], *, each: bool) -> list[dict[str, Any]]:
-    """A long story is asked for, and what a conversation has of these kinds is said over it; `each`: over a story of its own."""
-    lines: list[dict[str, Any]] = []
-    at = AFTER_MS
+def said_over(path: Path, kinds: Sequence[str]) -> list[dict[str, Any]]:
+    """A long story is asked for, and what a conversation has of these kinds is said over it; behind an interruption over another one."""
+    lines: list[dict[str, Any]] = [{**STORY, "pause": "500ms"}]
+    at, ended = AFTER_MS, False
     for one in yaml.safe_load(path.read_text())["utterances"]:
         if "barge_in" not in one or one["kind"] not in kinds:
             continue
-        if not lines:
-            lines.append({**STORY, "pause": "500ms"})
-        elif each:
-            lines.append({**STORY, "barge_in": f"{2 * AFTER_MS}ms"})
+        if ended:
+            lines.append({**STORY, "barge_in": f"{AFTER_MS}ms"})
+            at = AFTER_MS
         lines.append({**one, "audio": str(path.parent / one["audio"]), "barge_in": f"{at}ms"})
-        at += 0 if each else AFTER_MS
+        at, ended = at + AFTER_MS, one["kind"] == "interruption"
     return lines
 
 
@@ -243,14 +242,13 @@ def talk(
     *settings: str,
     kinds: Sequence[str] = KINDS,
     misheard: str = "",
-    each: bool = True,
     graph: str = "graphs/optimized.yaml",
 ) -> Talk:
     """`name`: such as `fit/slt-loud`. `misheard`: as what the embedded recogniser made of it."""
     source = TURNS / f"{name}.yaml"
     path = folder / source.name
-    lines = said_over(source, kinds, each=each) or [{**STORY, "pause": "500ms"}]
-    path.write_text(yaml.safe_dump({**yaml.safe_load(source.read_text()), "utterances": lines}))
+    said = said_over(source, kinds)
+    path.write_text(yaml.safe_dump({**yaml.safe_load(source.read_text()), "utterances": said}))
     conversation = load_conversation(path)
     apps = {
         "stt": recogniser(script_of(conversation, as_misheard(misheard) if misheard else {})),

@@ -101,7 +101,7 @@ def test_it_is_ducked_as_soon_wherever_in_a_window_the_speech_begins(
 def test_an_answer_that_goes_on_has_lost_no_sample_and_none_twice(name: str, tmp_path: Path) -> None:
     """Against the same answer with nothing said over it, sample by sample: each block is that, times a gain or a ramp between two."""
     kinds = ("backchannel", "cough")
-    disturbed = talk(name, tmp_path, kinds=kinds, misheard=Path(name).name, each=False)
+    disturbed = talk(name, tmp_path, kinds=kinds, misheard=Path(name).name)
     alone = talk(name, tmp_path, kinds=())
     ramp = np.linspace(0, 1, alone.played.shape[1], endpoint=False, dtype=np.float32)
     shapes = [before + (after - before) * ramp for before in GAINS for after in GAINS if before or after]

@@ -1,9 +1,10 @@
 """Make conversations for judging when a turn is over from the telephone prompts of Asterisk, which a person has spoken.
 
     apt-get install asterisk-core-sounds-en-g722 asterisk-core-sounds-en
-    python graphs/conversations/make_human.py FOLDER [--language en|es|fr|it|ru] [--repeats 10]
+    python graphs/conversations/make_human.py FOLDER [--language en|es|fr|it|ru] [--repeats 10] [--split]
 
-Writes FOLDER/LANGUAGE-quiet.yaml, FOLDER/LANGUAGE-loud.yaml and their WAV files (some 50 MB); needs ffmpeg. The prompts are
+Writes FOLDER/LANGUAGE-quiet.yaml, FOLDER/LANGUAGE-loud.yaml and their WAV files (some 50 MB); needs ffmpeg. With --split every
+other utterance goes into FOLDER/fit, to choose a policy by, and the rest into FOLDER/report, to judge it by. The prompts are
 by Allison Smith and others under CC-BY-SA-3.0 (/usr/share/doc/asterisk-core-sounds-*/copyright), so is what comes out:
 that is why it isn't part of the repository.
 
@@ -105,6 +106,7 @@ def main() -> None:
     options.add_argument("folder", type=Path)
     options.add_argument("--language", choices=FOLDERS, default="en")
     options.add_argument("--repeats", type=int, default=10, help="how many of each pattern, other numbers in each")
+    options.add_argument("--split", action="store_true", help="into FOLDER/fit and FOLDER/report")
     chosen = options.parse_args()
     prompts = SOUNDS / FOLDERS[chosen.language]
     if shutil.which("ffmpeg") is None:
@@ -114,9 +116,11 @@ def main() -> None:
     texts = _texts(Path(TEXTS.format(language=chosen.language)))
     takes = [*_whole(prompts, texts), *_pairs(prompts, texts), *_patterns(prompts, texts, chosen.repeats)]
     head = "# Made by make_human.py of Asterisk's prompts, CC-BY-SA-3.0. What goes where is said at the head of demo.yaml.\n"
-    path = chosen.folder / chosen.language
-    write(path, takes, head, f"Asterisk's prompts, {FOLDERS[chosen.language]}", SEED)
-    print(f"{len(takes)} utterances: {path}-quiet.yaml, {path}-loud.yaml")
+    parts = {"fit": takes[::2], "report": takes[1::2]} if chosen.split else {"": takes}
+    for seed, (name, part) in enumerate(parts.items(), SEED):
+        path = chosen.folder / name / chosen.language
+        write(path, part, head, f"Asterisk's prompts, {FOLDERS[chosen.language]}", seed)
+        print(f"{len(part)} utterances: {path}-quiet.yaml, {path}-loud.yaml")
 
 
 def _texts(path: Path) -> dict[str, str]:

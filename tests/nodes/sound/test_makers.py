@@ -124,3 +124,9 @@ def test_telephone_prompts_become_utterances_and_patterns(tmp_path: Path, monkey
     assert kinds["hesitation"].text.startswith("There are currently ")
     assert len(kinds["hesitation"].silences) == 2
     is_annotated_by_the_rule(conversation)
+
+    monkeypatch.setattr("sys.argv", ["make_human.py", str(tmp_path / "out"), "--repeats", "1", "--split"])
+    make_human.main()
+    halves = [load_conversation(tmp_path / f"out/{name}/en-loud.yaml").utterances for name in ("fit", "report")]
+    whole = [utterance.text for utterance in conversation.utterances]
+    assert [[utterance.text for utterance in half] for half in halves] == [whole[::2], whole[1::2]]
