@@ -17,93 +17,43 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from nodes.text.lexicon import (
+    ADJECTIVES,
+    ADVERBS,
+    ANSWERS,
+    AUXILIARIES,
+    BE,
+    BEGINNINGS,
+    CLOSED,
+    COURTESY,
+    DETERMINERS,
+    DIGITS,
+    FILLERS,
+    LEAD_INS,
+    LINKS,
+    LISTED_BEHIND,
+    MONTH_BEGINS,
+    NEED_OBJECT,
+    NUMBERS,
+    OPENINGS,
+    OPENS,
+    PARTICLES,
+    QUESTION_WORDS,
+    RECIPIENTS,
+    REQUESTS,
+    STRANDED,
+    STRANDERS,
+    SUBJECTS,
+    TWO_OBJECTS,
+)
+
 Finish = Literal["finished", "unclear", "unfinished"]
 Asked = Literal["nothing", "open", "yes_no", "number"]
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
-
-def _set(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-FILLERS = _set("um uh er erm em eh ah hm hmm hmmm mm uhm umm uhh")
-BEGINNINGS = _set("well so like actually basically maybe perhaps anyway")
-"""These begin something where they stand alone, or behind a filler or a conjunction; at the end of a sentence they may end it."""
-DETERMINERS = _set("a an the my your our their its his every each another any some only")
-OPENS = DETERMINERS | _set(
-    "and or but because if than as while although though unless until since whether nor plus minus versus "
-    "of from for with at by into onto between without within during against among toward towards via per past "
-    "i we they he she who's what's where's it's that's there's here's i'm i'd i'll i've we're we've we'll you're let's "
-    "very quite rather too these those whose which just even "
-    "want need wants needs wanted gonna wanna gotta"
-)
-"""Words that need another behind them, wherever they stand."""
-ADJECTIVES = _set(
-    "old new little big small large long short young great nice good bad high low next last whole other certain same different few"
-)
-"""Between a determiner and its noun."""
-ADVERBS = _set("really very quite so too just only also still always never already not")
-PARTICLES = _set(
-    "in on up off out over down about around through to like after before under that this what where when how"
-)
-"""These end a clause behind a verb and its object ("turn it on") or in a question ("where are you from"); else they open one."""
-STRANDED = _set("of from for with at by to about in on like")
-STRANDERS = _set(
-    "come go talk think look listen wait know hear made called live work belong talking thinking looking waiting"
-)
-"""Verbs that leave their preposition at the end of a question: "what are you talking about"."""
-BE = _set("is are am was were be been isn't aren't wasn't weren't")
-AUXILIARIES = BE | _set(
-    "do does did can could will would shall should may might must have has had "
-    "don't doesn't didn't can't couldn't won't wouldn't shouldn't haven't hasn't hadn't"
-)
-MONTH_BEGINS = _set("in of this last next until since early late mid")
-"""Before the month that sounds like an auxiliary."""
-SUBJECTS = _set("i you he she it we they this that there these those")
-LINKS = _set("that which who if because when while as and or")
-QUESTION_WORDS = _set("what who whom whose where when why how which")
-REQUESTS = _set(
-    "tell show give play stop turn set open close call remind add cancel repeat say count sing start read find search send "
-    "write put make explain describe switch skip pause resume translate name list spell calculate convert help check"
-)
-NEED_OBJECT = _set("tell show give remind send call set put make add find open close name spell translate convert")
-"""Requests that are nothing without an object."""
-RECIPIENTS = _set("me us him her them")
-TWO_OBJECTS = _set("tell show give send read")
-"""Behind these a recipient alone is not enough: "tell me"."""
-COURTESY = _set("please thanks thank you now today tomorrow tonight again okay ok")
-ANSWERS = _set(
-    "yes yeah yep yup no nope sure okay ok right correct exactly certainly absolutely definitely never always"
-)
-CLOSED = frozenset(
-    (
-        "yes please", "no thanks", "no thank you", "thank you", "thanks", "thank you very much", "goodbye", "good bye",
-        "bye", "bye bye", "good night", "that's all", "that is all", "that's it", "never mind", "not now", "of course", "go on", "go ahead", "i do",
-        "i don't", "i do not", "i don't know", "i can", "i am", "i see", "help", "yes i do", "no i don't", "yes it is",
-        "no it isn't", "yes i am", "no i'm not", "that's right", "that's wrong", "cancel",
-        "continue", "next", "again", "pardon", "sorry", "nothing", "all right",
-        "alright", "why not", "of course not", "i think so", "i hope so", "i hope not",
-    )
-)  # fmt: skip
-"""Complete as they stand, whatever had been asked."""
-OPENINGS = frozenset(
-    (
-        "hello", "hello again", "hello there", "hi", "hi there", "hey", "hey there", "good morning", "good evening",
-        "good afternoon", "stop", "stop it", "please stop", "stop please", "enough", "that's enough", "that is enough",
-        "be quiet", "shut up",
-    )
-)  # fmt: skip
-"""Complete as they stand, and yet often said before what is really meant."""
-LISTED_BEHIND = BE | _set("have has had need like want buy get take bring eat drink sell see")
-"""A list may stand behind these."""
 SHORTEST_LIST = 3
 """So many nouns in a row, without an "and", are a list that goes on; two may be one thing ("orange juice")."""
-DIGITS = _set("zero oh one two three four five six seven eight nine double triple")
-NUMBERS = DIGITS | _set(
-    "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy "
-    "eighty ninety hundred thousand"
-)
 WHOLE_NUMBERS = (7, 10, 11)
 """So many digits are a telephone number: local, national, with its country (ITU E.164, North American numbering plan)."""
 SHORT_ANSWER = 3
@@ -155,7 +105,7 @@ def asked(text: str) -> Asked:
     joined = " ".join(words)
     if _DICTATED.search(joined):
         return "number"
-    first = next((word for word in words if word not in _set("and so but okay ok then well or now")), "")
+    first = next((word for word in words if word not in LEAD_INS), "")
     return "yes_no" if first in AUXILIARIES and " or " not in joined else "open"
 
 
