@@ -5,8 +5,9 @@
 2. What can't end an English utterance (an article, "and", "my", "I want") is unfinished, and so is a list without its last "and". Questions,
    requests that have their object, closed lists and introductions are finished, and so is a short answer to a question. Statements are unclear: "I would like a table"
    may go on with "for four". A greeting, or "stop", is often only the beginning, and neither waits for an answer: unclear, too.
-3. Digits that are being dictated are unfinished until they could be a whole telephone number.
-4. Other languages have their marks only: without words that we know, text is unclear.
+3. A farewell or thanks behind words that could be the end is the end: "that was very kind of you, thank you and goodbye".
+4. Digits that are being dictated are unfinished until they could be a whole telephone number.
+5. Other languages have their marks only: without words that we know, text is unclear.
 
 The rules are those of descriptive grammar (Quirk et al., A Comprehensive Grammar of the English Language, on determiners,
 inversion and stranded prepositions); nothing is learned.
@@ -28,6 +29,7 @@ from nodes.text.lexicon import (
     COURTESY,
     DETERMINERS,
     DIGITS,
+    FAREWELLS,
     FILLERS,
     LEAD_INS,
     LINKS,
@@ -44,6 +46,7 @@ from nodes.text.lexicon import (
     STRANDED,
     STRANDERS,
     SUBJECTS,
+    TOLD,
     TWO_OBJECTS,
 )
 
@@ -58,6 +61,8 @@ WHOLE_NUMBERS = (7, 10, 11)
 """So many digits are a telephone number: local, national, with its country (ITU E.164, North American numbering plan)."""
 SHORT_ANSWER = 3
 """Words."""
+LONGEST_LEAVE = 8
+"""So many farewells, and words between them, are looked behind."""
 _NOT_BEFORE_REQUESTS = SUBJECTS | AUXILIARIES | OPENS | PARTICLES | ADVERBS
 """Behind these a verb is no request: "I tell me", "he will tell me"."""
 _NO_ITEMS = (
@@ -71,11 +76,20 @@ _THINKING = re.compile(
 _NAMES = re.compile(
     r"\b(?:my name is|my name's|people call me|friends call me|i am called) \w+(?: \w+)?$|\bthis is \w+(?: \w+)? speaking$"
 )
+_FAREWELL = re.compile(rf"\b(?:{'|'.join(sorted(FAREWELLS))})[.!]?\s*$".replace(" ", r"\s+"), re.IGNORECASE)
+_LEADS_IN = re.compile(rf"\b(?:{'|'.join(sorted(LEAD_INS | FILLERS))})$", re.IGNORECASE)
+_MARKS = " \t\n.,;:!…–—-"
+"""All but the question mark, which tells something."""
 _DICTATED = re.compile(r"\b(?:number|code|pin|digits|password)\b")
 
 
 def finish(text: str, asked: Asked = "nothing") -> Finish:
     """How finished `text`, all that the user said in this turn, sounds after a question of the kind `asked`."""
+    return "finished" if _takes_leave(text, asked) else _sounds(text, asked)
+
+
+def _sounds(text: str, asked: Asked) -> Finish:
+    """The same without regard to a farewell at its end."""
     text = text.strip()
     words = words_of(text)
     if not words:
@@ -219,6 +233,20 @@ def _start(words: list[str]) -> list[str]:
         while rest and rest[0] in ("please", "just", "also"):
             rest = rest[1:]
     return rest
+
+
+def _takes_leave(text: str, asked: Asked) -> bool:
+    """Does it end with a farewell or thanks, or several, behind words that could be the end?"""
+    rest, sounds = text, "unclear"
+    for _ in range(LONGEST_LEAVE):
+        found = _FAREWELL.search(rest) or (_LEADS_IN.search(rest) if sounds == "unfinished" else None)
+        if found is None:
+            break
+        rest = rest[: found.start()].rstrip(_MARKS)
+        sounds = _sounds(rest, asked)
+        if sounds == "finished":
+            return True
+    return rest != text and sounds == "unclear" and TOLD.isdisjoint(words_of(rest)[-3:])
 
 
 def _asks(words: list[str]) -> bool:

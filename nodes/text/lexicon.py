@@ -61,10 +61,20 @@ COURTESY = _words("please thanks thank you now today tomorrow tonight again okay
 ANSWERS = _words(
     "yes yeah yep yup no nope sure okay ok right correct exactly certainly absolutely definitely never always"
 )
-CLOSED = frozenset(
+FAREWELLS = frozenset(
     (
-        "yes please", "no thanks", "no thank you", "thank you", "thanks", "thank you very much", "goodbye", "good bye",
-        "bye", "bye bye", "good night", "that's all", "that is all", "that's it", "never mind", "not now", "of course", "go on", "go ahead", "i do",
+        "thank you", "thank you very much", "thank you so much", "thank you again", "thanks", "thanks a lot", "thanks again", "goodbye",
+        "bye", "bye now", "bye for now", "good night", "goodnight", "see you later", "see you soon", "see you tomorrow", "have a nice day",
+        "have a good day", "have a nice evening", "have a good evening",
+    )
+)  # fmt: skip
+"""They end a conversation, or what was asked in it, behind whatever was said. None ends with another."""
+TOLD = _words("say says said saying tell tells told telling wave waves waved waving kiss kissed give gives gave")
+"""Behind these a farewell is what is told of: "I want to say goodbye"."""
+CLOSED = FAREWELLS | frozenset(
+    (
+        "yes please", "no thanks", "no thank you", "good bye", "bye bye", "that's all", "that is all", "that's it", "never mind", "not now",
+        "of course", "go on", "go ahead", "i do",
         "i don't", "i do not", "i don't know", "i can", "i am", "i see", "help", "yes i do", "no i don't", "yes it is",
         "no it isn't", "yes i am", "no i'm not", "that's right", "that's wrong", "cancel",
         "continue", "next", "again", "pardon", "sorry", "nothing", "all right",
