@@ -40,6 +40,7 @@ from nodes.text.lexicon import (
     OPENINGS,
     OPENS,
     PARTICLES,
+    POLITE,
     QUESTION_WORDS,
     RECIPIENTS,
     REQUESTS,
@@ -162,6 +163,8 @@ def _dangles(words: list[str]) -> bool:
         return not (words[0] in ANSWERS or _embeds(words))
     if last in QUESTION_WORDS:
         return len(words) > 1
+    if last in ("please", "also") and before in SUBJECTS and len(words) > 2 and words[-3] in POLITE:
+        return True
     if last in SUBJECTS and len(words) > 1:
         return _lacks_verb(words)
     if last in PARTICLES:
@@ -228,7 +231,7 @@ def _start(words: list[str]) -> list[str]:
         rest[0] in FILLERS or rest[0] in COURTESY or rest[0] in ("and", "then", "just", "hey", "hello", "hi")
     ):
         rest = rest[1:]
-    if len(rest) > 1 and rest[0] in ("can", "could", "would", "will") and rest[1] == "you":
+    if len(rest) > 1 and rest[0] in POLITE and rest[1] == "you":
         rest = rest[2:]
         while rest and rest[0] in ("please", "just", "also"):
             rest = rest[1:]

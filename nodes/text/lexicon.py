@@ -43,6 +43,8 @@ AUXILIARIES = BE | _words(
     "do does did can could will would shall should may might must have has had "
     "don't doesn't didn't can't couldn't won't wouldn't shouldn't haven't hasn't hadn't"
 )
+POLITE = _words("can could would will may")
+"""A request may begin with these and its subject."""
 MONTH_BEGINS = _words("in of this last next until since early late mid")
 """Before the month that sounds like an auxiliary."""
 SUBJECTS = _words("i you he she it we they this that there these those")

@@ -9,7 +9,7 @@ QUESTIONS_AND_REQUESTS = (
     "what time is it", "do you know what time it is", "tell me a story", "could you please tell me the date of today",
     "who is it for", "where are you from", "turn the light on", "Thank you.", "no thanks", "goodbye",
     "what is nine times seven", "Can you hear me?", "what are you looking at", "I have a meeting can you wake me up",
-    "yes it is", "do you know where the station is", "please set a timer", "how old are you", "I don't know.",
+    "can I have that please", "what time is it please", "yes it is", "do you know where the station is", "please set a timer", "how old are you", "I don't know.",
 )  # fmt: skip
 LISTS_AND_INTRODUCTIONS = (
     "I need milk eggs and two loaves of bread", "the colors are red green yellow and blue", "we have cats dogs and a parrot",
@@ -117,7 +117,7 @@ def test_what_only_looks_like_a_list_or_a_request_stays_unclear(text: str) -> No
     [
         "could you please tell me", "what is", "I want", "my name is", "tell me the", "set a timer for", "milk and",
         "I would like to", "um", "what is the um", "well", "let me think", "show me your", "I need to know if", "because",
-        "I was thinking,", "and then …", "call my", "what is nine times seven and", "I'm", "the weather in",
+        "I was thinking,", "and then …", "call my", "could you please", "Would you please.", "can you also", "may I please", "what is nine times seven and", "I'm", "the weather in",
     ],
 )  # fmt: skip
 def test_what_cannot_end_an_utterance_is_unfinished(text: str) -> None:
