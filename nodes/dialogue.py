@@ -11,8 +11,8 @@ It alone turns facts into plans. Two decisions are kept apart:
 3. A final transcript that says the same (case, spaces, punctuation aside) keeps the attempt; another one makes a new attempt as long
    as nothing was heard, and only corrects the history afterwards. Without a final, the last partial counts `final_timeout`
    after the commit was due.
-4. While a committed answer is heard, silence starts no attempt: speech over it is decided first (`nodes/turns/overlap.py`). It ducks
-   the answer at its onset, then pauses it; an interruption stops it for good, anything else lets it go on from the same sample.
+4. While a committed answer is heard, silence starts no attempt: speech over it is decided first (`nodes/turns/barge_in.py`). An
+   interruption takes the turn, anything else lets the answer go on.
 5. The history holds what was heard, no more. What the user said in an attempt that was never heard stays pending and joins the next.
 """
 
@@ -30,9 +30,10 @@ from flowgraph.node import Node
 from flowgraph.units import MS, SECOND, Duration
 from nodes.sound.room import Room
 from nodes.text.finishing import asked, finish, words_of
+from nodes.turns.barge_in import BargeIn
 from nodes.turns.ending import Adaptive, Evidence, Fixed, Model, Policy, thresholds_for
 from nodes.turns.history import History
-from nodes.turns.overlap import UNFINISHED, Attention, Listening, Overlap, phrases
+from nodes.turns.overlap import Listening, Overlap, phrases
 from nodes.turns.pauses import Pauses
 from nodes.turns.said import COVERS_NS, Said, same
 from nodes.vocabulary import EndOfTurn, Failure, Heard, Prefix, Prompt, SpeechStarted, ToolResult, Transcript, Voice
@@ -56,8 +57,6 @@ INTERRUPTIONS = (
 )  # fmt: skip
 REGRET_NS = SECOND
 """Who speaks on within this of an answer's first sound had not finished."""
-LONGEST_PAUSE_MS = 3000
-"""A longer silence is no pause within a turn."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -219,10 +218,12 @@ class Dialogue(Node):
             interruptions=phrases(self.interruptions),
             min_words=self.min_words,
         )
-        self._attention = Attention()
         self._history = History(system, most=self.max_history)
         self._pauses = Pauses()
         self._said = Said()
+        self._barge_in = BargeIn(
+            self.ctx.turn, self._said, self._listening, duck=self.duck, pause_after=self.pause_after
+        )
         self._answered = Said()
         """What the last answer that was heard answers: a late transcript may correct it."""
         self._answered_until = -1
@@ -241,9 +242,6 @@ class Dialogue(Node):
         self._paused_ms = 0.0
         """The silence before the speech that goes on; 0 = it isn't known to be a pause."""
         self._scores: dict[int, float] = {}
-        self._overlap: Overlap | None = None
-        self._refused: Overlap | None = None
-        """Speech over this answer that was no interruption, as far as was known."""
         self._suspended = False
         """Somebody speaks before the committed answer is heard."""
         self._deaf_until = 0
@@ -272,11 +270,10 @@ class Dialogue(Node):
     ) -> Iterator[Prefix | Prompt]:
         match frame:
             case Voice():
-                alert = self._attention.hears(frame)
                 if frame.speaking:
                     self._on_speech(frame)
                 else:
-                    yield from self._on_silence(frame, alert=alert)
+                    yield from self._on_silence(frame)
             case SpeechStarted():
                 self._on_onset(frame)
                 yield Prefix(self._history.prefix)  # time to read it ahead, while the user speaks
@@ -308,28 +305,21 @@ class Dialogue(Node):
             self._suspended = True
             self.ctx.turn.set_gain(0.0)
         elif self._interruptible:
-            if self._refused is not None and frame.at - self._last_voiced_at > LONGEST_PAUSE_MS * MS:
-                # Doubtful words, and what is said now is something else.
-                self._said.forget_since(self._refused.onset_at)
-            if self._overlap is None:
-                self._overlap = Overlap(frame.at, early=frame.at - answer.audible_at < REGRET_NS)
-            self._overlap.ended = False
-            self.ctx.turn.set_gain(min(self.duck, self.ctx.turn.gain))
+            early = frame.at - answer.audible_at < REGRET_NS
+            self._barge_in.begins(frame.at, early=early, behind=frame.at - self._last_voiced_at)
 
     def _on_speech(self, voice: Voice) -> None:
         self._silence_ms = 0
         self._last_voiced_at = voice.at
         self._scores.clear()
         lasted = voice.at - self._onset_at
-        if self._overlap is not None:
-            self._overlap.lasted = max(lasted, self._overlap.lasted)
-            if lasted >= self.pause_after or self._lasts(voice.at):
-                self.ctx.turn.set_gain(0.0)
-            self._judge_overlap()
+        self._barge_in.hears(voice, lasted=lasted, audible=self._may_interrupt())
+        if self._barge_in.undecided:
+            self._judge()
         elif lasted >= self.withdraw_after:
             self._went_on()
 
-    def _on_silence(self, voice: Voice, *, alert: bool) -> Iterator[Prompt]:
+    def _on_silence(self, voice: Voice) -> Iterator[Prompt]:
         self._speaking = False
         self._silence_ms = voice.silence_ms
         if voice.silence_ms:
@@ -337,35 +327,18 @@ class Dialogue(Node):
         if self._suspended:
             self._suspended = False
             self.ctx.turn.set_gain(1.0)
-        if self._overlap is not None:
-            self._overlap.ended = True
-            if alert and self._lasts(voice.at):
-                self.ctx.turn.set_gain(0.0)  # a voice that the detector doubts
-            self._judge_overlap()
-        else:
-            self._prick_up(voice.at, alert=alert)
+        self._barge_in.hears(voice, lasted=0, audible=self._may_interrupt())
+        self._judge()
         if self._open_turn and self._by_silence and self._answer() is None:
             yield from self._proceed()
         elif not self._open_turn:
             self._watch_idle(voice.at)
 
-    def _prick_up(self, at: int, *, alert: bool) -> None:
-        """Something sounds over the answer: duck now, an onset takes two windows that are like speech. A click is over with the next;
-        what lasts, and may be a voice, pauses the answer too.
-        """
-        answer = self._answer()
-        if self._interruptible and answer is not None and answer.audible_at:
-            self.ctx.turn.set_gain(1.0 if not alert else 0.0 if self._lasts(at) else self.duck)
-
-    def _lasts(self, at: int) -> bool:
-        """Has something sounded over the answer for long enough to pause it?"""
-        return at - (self._attention.since or at) >= self.pause_after
-
     def _on_score(self, score: EndOfTurn) -> Iterator[Prompt]:
         if self._speaking or score.at - score.silence_ms * MS < self._last_voiced_at - COVERS_NS:
             return  # of a silence that is over
-        if self._overlap is not None:
-            self._overlap.unfinished = score.probability < UNFINISHED
+        if self._barge_in.undecided:
+            self._barge_in.scored(score.probability)
             return
         self._scores[score.silence_ms] = score.probability
         if self._open_turn and self._by_silence and self._answer() is None:
@@ -373,8 +346,7 @@ class Dialogue(Node):
 
     def _went_on(self) -> None:
         """The user speaks on: what was being prepared answers only a part of it."""
-        if 0 < self._paused_ms <= LONGEST_PAUSE_MS:
-            self._pauses.add(self._paused_ms)
+        self._pauses.add(self._paused_ms)
         self._paused_ms = 0.0
         if self._attempt is not None and not self._attempt.audible_at:
             self._withdraw()
@@ -388,8 +360,8 @@ class Dialogue(Node):
             return
         grown = self._said.add(transcript)
         answer = self._answer()
-        if self._overlap is not None:
-            self._judge_overlap()
+        if self._barge_in.undecided:
+            self._judge()
         elif not self._by_silence:
             if transcript.final:
                 self._last_voiced_at = transcript.end_at or transcript.at
@@ -398,7 +370,7 @@ class Dialogue(Node):
         elif answer is None:
             yield from self._on_words(transcript, grown=grown)
         elif answer.audible_at:
-            self._judge_late(answer, transcript)
+            self._interrupt(self._barge_in.judge_late(settled=transcript.final, heard=self._history.last_answer))
         elif transcript.final and not (self._speaking or same(self._said.text, answer.said)):
             yield self._start(committed=True)  # it was asked with a worse text, and nothing was heard yet
         elif self._speaking and grown and not same(self._said.text, answer.said):
@@ -465,46 +437,17 @@ class Dialogue(Node):
 
     # -- speech over the answer ----------------------------------------------------------------------------------------
 
-    def _judge_overlap(self) -> None:
-        overlap = self._overlap
-        assert overlap is not None
-        verdict = self._listening.verdict(
-            overlap,
-            said=self._said.since(overlap.onset_at),
-            settled=self._said.covers(self._last_voiced_at),
-            silence=self._silence_ms * MS,
-            heard=self._history.last_answer,
-        )
-        if verdict == "interruption":
-            self._interrupt(overlap)
-        elif verdict != "open":
-            self._overlap, self._refused = None, overlap
-            if verdict == "nothing":
-                self._said.forget_since(overlap.onset_at)
-            self.ctx.turn.set_gain(1.0)
+    def _judge(self) -> None:
+        settled, silence = self._said.covers(self._last_voiced_at), self._silence_ms * MS
+        self._interrupt(self._barge_in.judge(settled=settled, silence=silence, heard=self._history.last_answer))
 
-    def _judge_late(self, answer: Attempt, transcript: Transcript) -> None:
-        """A transcript of speech over the answer that had been taken for nothing."""
-        refused = self._refused
-        if refused is None or self._answer() is not answer:
+    def _interrupt(self, overlap: Overlap | None) -> None:
+        """The user takes the turn, if that is an interruption."""
+        if overlap is None:
             return
-        text = self._said.since(refused.onset_at)
-        verdict = self._listening.verdict(
-            refused, said=text, settled=transcript.final, silence=0, heard=self._history.last_answer
-        )
-        if text and verdict == "interruption":
-            self._interrupt(refused)
-        elif verdict == "nothing":
-            self._said.forget_since(refused.onset_at)
-
-    def _interrupt(self, overlap: Overlap) -> None:
-        """The user takes the turn."""
         attempt = self._attempt
         if attempt is not None and attempt.audible_at and overlap.onset_at - attempt.audible_at < REGRET_NS:
-            pause_ms = (overlap.onset_at - attempt.ended_at) / MS
-            if 0 < pause_ms <= LONGEST_PAUSE_MS:
-                self._pauses.add(pause_ms)
-        self._overlap = self._refused = None
+            self._pauses.add((overlap.onset_at - attempt.ended_at) / MS)
         self._open_turn = True
         self.ctx.turn.advance()
 
@@ -528,10 +471,9 @@ class Dialogue(Node):
             self._asked(attempt)
             if self._suspended:
                 self._suspended = False
-                self._overlap = Overlap(self._onset_at, early=True)
+                self._barge_in.begins(self._onset_at, early=True)
             elif self._interruptible and self._onset_at > attempt.ended_at:
-                # Speech too short to withdraw it: its words may still come, and want the turn.
-                self._refused = Overlap(self._onset_at, early=True, ended=True)
+                self._barge_in.let_go(self._onset_at)  # too short to withdraw the attempt
         self._history.heard(heard)
         if heard.final:
             yield from self._on_answered(attempt, heard)
@@ -540,18 +482,15 @@ class Dialogue(Node):
         """Nothing more of the answer will be heard."""
         if not attempt.audible_at and heard.reason == "done" and not heard.cut:
             self._asked(attempt)
-        if self._refused is not None and self._overlap is None:
-            self._said.forget_since(self._refused.onset_at)  # doubtful words, and no more came
-        self._attempt = self._refused = None
+        spoken_over = self._barge_in.ends()
+        self._attempt = None
         self._idle_since = 0
         self._heard_until = heard.played_until
         if heard.reason == "error" and not self._speaking:
             # The question stays, and is asked again with the next; not over and over in the silence.
             self._open_turn = False
-        if self._overlap is not None:
-            self._overlap = None
+        if spoken_over:
             self._open_turn = self._began_over = True
-            self.ctx.turn.set_gain(1.0)
         if not self._interruptible:
             self._deaf_until = max(heard.played_until, self._last_voiced_at if self._speaking else 0)
             self._said.forget_before(self._deaf_until)
@@ -601,6 +540,11 @@ class Dialogue(Node):
         """The committed answer that is on (audible, or about to be)."""
         attempt = self._attempt
         return attempt if attempt is not None and attempt.committed and attempt.number == self.ctx.turn.number else None
+
+    def _may_interrupt(self) -> bool:
+        """Is there an audible answer that the user may interrupt?"""
+        answer = self._answer()
+        return self._interruptible and answer is not None and answer.audible_at > 0
 
     def _forget_turn(self) -> None:
         if self._attempt is not None and not self._attempt.audible_at:

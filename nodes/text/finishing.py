@@ -5,8 +5,9 @@
 2. What can't end an English utterance (an article, "and", "my", "I want") is unfinished, and so is a list without its last "and". Questions,
    requests that have their object, closed lists and introductions are finished, and so is a short answer to a question. Statements are unclear: "I would like a table"
    may go on with "for four". A greeting, or "stop", is often only the beginning, and neither waits for an answer: unclear, too.
-3. Digits that are being dictated are unfinished until they could be a whole telephone number.
-4. Other languages have their marks only: without words that we know, text is unclear.
+3. A farewell or thanks behind words that could be the end is the end: "that was very kind of you, thank you and goodbye".
+4. Digits that are being dictated are unfinished until they could be a whole telephone number.
+5. Other languages have their marks only: without words that we know, text is unclear.
 
 The rules are those of descriptive grammar (Quirk et al., A Comprehensive Grammar of the English Language, on determiners,
 inversion and stranded prepositions); nothing is learned.
@@ -17,97 +18,52 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from nodes.text.lexicon import (
+    ADJECTIVES,
+    ADVERBS,
+    ANSWERS,
+    AUXILIARIES,
+    BE,
+    BEGINNINGS,
+    CLOSED,
+    COURTESY,
+    DETERMINERS,
+    DIGITS,
+    FAREWELLS,
+    FILLERS,
+    LEAD_INS,
+    LINKS,
+    LISTED_BEHIND,
+    MONTH_BEGINS,
+    NEED_OBJECT,
+    NUMBERS,
+    OPENINGS,
+    OPENS,
+    PARTICLES,
+    POLITE,
+    QUESTION_WORDS,
+    RECIPIENTS,
+    REQUESTS,
+    STRANDED,
+    STRANDERS,
+    SUBJECTS,
+    TOLD,
+    TWO_OBJECTS,
+)
+
 Finish = Literal["finished", "unclear", "unfinished"]
 Asked = Literal["nothing", "open", "yes_no", "number"]
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
-
-def _set(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-FILLERS = _set("um uh er erm em eh ah hm hmm hmmm mm uhm umm uhh")
-BEGINNINGS = _set("well so like actually basically maybe perhaps anyway")
-"""These begin something where they stand alone, or behind a filler or a conjunction; at the end of a sentence they may end it."""
-DETERMINERS = _set("a an the my your our their its his every each another any some only")
-OPENS = DETERMINERS | _set(
-    "and or but because if than as while although though unless until since whether nor plus minus versus "
-    "of from for with at by into onto between without within during against among toward towards via per past "
-    "i we they he she who's what's where's it's that's there's here's i'm i'd i'll i've we're we've we'll you're let's "
-    "very quite rather too these those whose which just even "
-    "want need wants needs wanted gonna wanna gotta"
-)
-"""Words that need another behind them, wherever they stand."""
-ADJECTIVES = _set(
-    "old new little big small large long short young great nice good bad high low next last whole other certain same different few"
-)
-"""Between a determiner and its noun."""
-ADVERBS = _set("really very quite so too just only also still always never already not")
-PARTICLES = _set(
-    "in on up off out over down about around through to like after before under that this what where when how"
-)
-"""These end a clause behind a verb and its object ("turn it on") or in a question ("where are you from"); else they open one."""
-STRANDED = _set("of from for with at by to about in on like")
-STRANDERS = _set(
-    "come go talk think look listen wait know hear made called live work belong talking thinking looking waiting"
-)
-"""Verbs that leave their preposition at the end of a question: "what are you talking about"."""
-BE = _set("is are am was were be been isn't aren't wasn't weren't")
-AUXILIARIES = BE | _set(
-    "do does did can could will would shall should may might must have has had "
-    "don't doesn't didn't can't couldn't won't wouldn't shouldn't haven't hasn't hadn't"
-)
-MONTH_BEGINS = _set("in of this last next until since early late mid")
-"""Before the month that sounds like an auxiliary."""
-SUBJECTS = _set("i you he she it we they this that there these those")
-LINKS = _set("that which who if because when while as and or")
-QUESTION_WORDS = _set("what who whom whose where when why how which")
-REQUESTS = _set(
-    "tell show give play stop turn set open close call remind add cancel repeat say count sing start read find search send "
-    "write put make explain describe switch skip pause resume translate name list spell calculate convert help check"
-)
-NEED_OBJECT = _set("tell show give remind send call set put make add find open close name spell translate convert")
-"""Requests that are nothing without an object."""
-RECIPIENTS = _set("me us him her them")
-TWO_OBJECTS = _set("tell show give send read")
-"""Behind these a recipient alone is not enough: "tell me"."""
-COURTESY = _set("please thanks thank you now today tomorrow tonight again okay ok")
-ANSWERS = _set(
-    "yes yeah yep yup no nope sure okay ok right correct exactly certainly absolutely definitely never always"
-)
-CLOSED = frozenset(
-    (
-        "yes please", "no thanks", "no thank you", "thank you", "thanks", "thank you very much", "goodbye", "good bye",
-        "bye", "bye bye", "good night", "that's all", "that is all", "that's it", "never mind", "not now", "of course", "go on", "go ahead", "i do",
-        "i don't", "i do not", "i don't know", "i can", "i am", "i see", "help", "yes i do", "no i don't", "yes it is",
-        "no it isn't", "yes i am", "no i'm not", "that's right", "that's wrong", "cancel",
-        "continue", "next", "again", "pardon", "sorry", "nothing", "all right",
-        "alright", "why not", "of course not", "i think so", "i hope so", "i hope not",
-    )
-)  # fmt: skip
-"""Complete as they stand, whatever had been asked."""
-OPENINGS = frozenset(
-    (
-        "hello", "hello again", "hello there", "hi", "hi there", "hey", "hey there", "good morning", "good evening",
-        "good afternoon", "stop", "stop it", "please stop", "stop please", "enough", "that's enough", "that is enough",
-        "be quiet", "shut up",
-    )
-)  # fmt: skip
-"""Complete as they stand, and yet often said before what is really meant."""
-LISTED_BEHIND = BE | _set("have has had need like want buy get take bring eat drink sell see")
-"""A list may stand behind these."""
 SHORTEST_LIST = 3
 """So many nouns in a row, without an "and", are a list that goes on; two may be one thing ("orange juice")."""
-DIGITS = _set("zero oh one two three four five six seven eight nine double triple")
-NUMBERS = DIGITS | _set(
-    "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy "
-    "eighty ninety hundred thousand"
-)
 WHOLE_NUMBERS = (7, 10, 11)
 """So many digits are a telephone number: local, national, with its country (ITU E.164, North American numbering plan)."""
 SHORT_ANSWER = 3
 """Words."""
+LONGEST_LEAVE = 8
+"""So many farewells, and words between them, are looked behind."""
 _NOT_BEFORE_REQUESTS = SUBJECTS | AUXILIARIES | OPENS | PARTICLES | ADVERBS
 """Behind these a verb is no request: "I tell me", "he will tell me"."""
 _NO_ITEMS = (
@@ -121,11 +77,20 @@ _THINKING = re.compile(
 _NAMES = re.compile(
     r"\b(?:my name is|my name's|people call me|friends call me|i am called) \w+(?: \w+)?$|\bthis is \w+(?: \w+)? speaking$"
 )
+_FAREWELL = re.compile(rf"\b(?:{'|'.join(sorted(FAREWELLS))})[.!]?\s*$".replace(" ", r"\s+"), re.IGNORECASE)
+_LEADS_IN = re.compile(rf"\b(?:{'|'.join(sorted(LEAD_INS | FILLERS))})$", re.IGNORECASE)
+_MARKS = " \t\n.,;:!…–—-"
+"""All but the question mark, which tells something."""
 _DICTATED = re.compile(r"\b(?:number|code|pin|digits|password)\b")
 
 
 def finish(text: str, asked: Asked = "nothing") -> Finish:
     """How finished `text`, all that the user said in this turn, sounds after a question of the kind `asked`."""
+    return "finished" if _takes_leave(text, asked) else _sounds(text, asked)
+
+
+def _sounds(text: str, asked: Asked) -> Finish:
+    """The same without regard to a farewell at its end."""
     text = text.strip()
     words = words_of(text)
     if not words:
@@ -155,7 +120,7 @@ def asked(text: str) -> Asked:
     joined = " ".join(words)
     if _DICTATED.search(joined):
         return "number"
-    first = next((word for word in words if word not in _set("and so but okay ok then well or now")), "")
+    first = next((word for word in words if word not in LEAD_INS), "")
     return "yes_no" if first in AUXILIARIES and " or " not in joined else "open"
 
 
@@ -198,6 +163,8 @@ def _dangles(words: list[str]) -> bool:
         return not (words[0] in ANSWERS or _embeds(words))
     if last in QUESTION_WORDS:
         return len(words) > 1
+    if last in ("please", "also") and before in SUBJECTS and len(words) > 2 and words[-3] in POLITE:
+        return True
     if last in SUBJECTS and len(words) > 1:
         return _lacks_verb(words)
     if last in PARTICLES:
@@ -264,11 +231,25 @@ def _start(words: list[str]) -> list[str]:
         rest[0] in FILLERS or rest[0] in COURTESY or rest[0] in ("and", "then", "just", "hey", "hello", "hi")
     ):
         rest = rest[1:]
-    if len(rest) > 1 and rest[0] in ("can", "could", "would", "will") and rest[1] == "you":
+    if len(rest) > 1 and rest[0] in POLITE and rest[1] == "you":
         rest = rest[2:]
         while rest and rest[0] in ("please", "just", "also"):
             rest = rest[1:]
     return rest
+
+
+def _takes_leave(text: str, asked: Asked) -> bool:
+    """Does it end with a farewell or thanks, or several, behind words that could be the end?"""
+    rest, sounds = text, "unclear"
+    for _ in range(LONGEST_LEAVE):
+        found = _FAREWELL.search(rest) or (_LEADS_IN.search(rest) if sounds == "unfinished" else None)
+        if found is None:
+            break
+        rest = rest[: found.start()].rstrip(_MARKS)
+        sounds = _sounds(rest, asked)
+        if sounds == "finished":
+            return True
+    return rest != text and sounds == "unclear" and TOLD.isdisjoint(words_of(rest)[-3:])
 
 
 def _asks(words: list[str]) -> bool:

@@ -6,6 +6,8 @@ plus two deviations. The first pauses count little against what the options say.
 
 from __future__ import annotations
 
+LONGEST_PAUSE_MS = 3000
+"""A longer silence is no pause within a turn."""
 TRUSTED_AFTER = 4
 """After so many pauses they count as much as the option."""
 
@@ -19,7 +21,9 @@ class Pauses:
         self._deviation = 0.0
 
     def add(self, ms: float) -> None:
-        """The user paused so long, and went on."""
+        """The user paused so long, and went on. What is no pause (no silence at all, or a longer one than a turn has) teaches nothing."""
+        if not 0 < ms <= LONGEST_PAUSE_MS:
+            return
         self.count += 1
         if self.count == 1:
             self._mean, self._deviation = ms, ms / 2

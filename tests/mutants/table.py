@@ -19,7 +19,7 @@ RULES, DOOR = "tests/test_rules.py", "tests/test_handoff.py"
 GRAPHS = ("tests/test_graph.py", "tests/test_broken_graphs.py", RULES)
 TRACES = ("tests/test_trace.py", "tests/test_session.py", RULES)
 WIRES = ("tests/test_http.py", "tests/test_services.py")
-DIALOGUE = "nodes/dialogue.py"
+DIALOGUE, BARGE_IN = "nodes/dialogue.py", "nodes/turns/barge_in.py"
 TAKING = ("tests/nodes/test_dialogue.py", "tests/nodes/turns")
 EARS = ("tests/nodes/sound/test_playback.py", "tests/nodes/test_speaker.py", RULES)
 
@@ -567,17 +567,25 @@ MUTANTS = (
     ),
     Mutant(0, "withdrawals cost no patience", DIALOGUE, " * self.backoff**self._withdrawn", "", TAKING),
     Mutant(
-        0, "speech over the answer doesn't pause it", DIALOGUE,
-        "            if lasted >= self.pause_after or self._lasts(voice.at):\n                self.ctx.turn.set_gain(0.0)\n", "", TAKING,
+        0, "speech over the answer doesn't pause it", BARGE_IN,
+        "            if lasts or (voice.speaking and lasted >= self._pause_after):\n                self._turn.set_gain(0.0)\n", "", TAKING,
     ),
     Mutant(
-        0, "after a cough the answer stays paused", DIALOGUE,
-        "                self._said.forget_since(overlap.onset_at)\n            self.ctx.turn.set_gain(1.0)",
-        "                self._said.forget_since(overlap.onset_at)", TAKING,
+        0, "a voice that the detector doubts doesn't pause the answer", BARGE_IN,
+        "1.0 if not alert else 0.0 if lasts else self._duck", "self._duck if alert else 1.0", TAKING,
     ),
     Mutant(
-        0, "a backchannel becomes part of the interruption that follows", DIALOGUE,
-        '            if verdict == "nothing":\n                self._said.forget_since(overlap.onset_at)\n', "", TAKING,
+        0, "only speech lasts, not what sounded before and behind it", BARGE_IN,
+        "if lasts or (voice.speaking", "if (voice.speaking", TAKING,
+    ),
+    Mutant(
+        0, "after a cough the answer stays paused", BARGE_IN,
+        "            self._overlap, self._let_go = None, overlap\n            self._turn.set_gain(1.0)",
+        "            self._overlap, self._let_go = None, overlap", TAKING,
+    ),
+    Mutant(
+        0, "a backchannel becomes part of the interruption that follows", BARGE_IN,
+        '        if verdict == "nothing":\n            self._said.forget_since(overlap.onset_at)\n', "", TAKING,
     ),
     Mutant(
         0, "a backchannel is an interruption", "nodes/turns/overlap.py",
@@ -588,21 +596,24 @@ MUTANTS = (
         "len(words) >= self.min_words or any", "bool(words) or any", TAKING,
     ),
     Mutant(
-        0, "what was let go is lost though more came", DIALOGUE,
-        '            if verdict == "nothing":\n                self._said', "            if True:\n                self._said", TAKING,
+        0, "what was let go is lost though more came", BARGE_IN,
+        'if verdict == "nothing":', 'if verdict in ("nothing", "doubtful"):', TAKING,
     ),
     Mutant(
-        0, "what was let go long ago is part of an interruption", DIALOGUE,
-        "                # Doubtful words, and what is said now is something else.\n                self._said.forget_since(self._refused.onset_at)\n",
-        "                pass\n", TAKING,
+        0, "what was let go long ago is part of an interruption", BARGE_IN,
+        "if self._let_go is not None and behind > LONGEST_PAUSE_MS * MS:", "if False:", TAKING,
     ),
     Mutant(
-        0, "what was let go is part of the next question", DIALOGUE,
-        "        if self._refused is not None and self._overlap is None:\n", "        if False:\n", TAKING,
+        0, "what was let go is part of the next question", BARGE_IN,
+        "        elif self._let_go is not None:\n", "        elif False:\n", TAKING,
+    ),
+    Mutant(
+        0, "a word that comes late changes nothing", BARGE_IN,
+        'return self._interruption(overlap) if words and verdict == "interruption" else None', "return None", TAKING,
     ),
     Mutant(
         0, "who was cut off needs three words", DIALOGUE,
-        "Overlap(frame.at, early=frame.at - answer.audible_at < REGRET_NS)", "Overlap(frame.at)", TAKING,
+        "early = frame.at - answer.audible_at < REGRET_NS", "early = False", TAKING,
     ),
     Mutant(
         0, "a noise that goes on ducks the answer for good", "nodes/turns/overlap.py",

@@ -2,32 +2,89 @@ from __future__ import annotations
 
 import pytest
 
-from nodes.text.finishing import asked, finish
+from nodes.text.finishing import Asked, asked, finish
+from nodes.text.lexicon import FAREWELLS
 
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "what time is it", "do you know what time it is", "tell me a story", "could you please tell me the date of today",
-        "who is it for", "where are you from", "turn the light on", "Thank you.", "no thanks", "goodbye",
-        "what is nine times seven", "Can you hear me?", "what are you looking at", "I have a meeting can you wake me up",
-"yes it is", "do you know where the station is", "please set a timer", "how old are you", "I don't know.",
-    ],
+QUESTIONS_AND_REQUESTS = (
+    "what time is it", "do you know what time it is", "tell me a story", "could you please tell me the date of today",
+    "who is it for", "where are you from", "turn the light on", "Thank you.", "no thanks", "goodbye",
+    "what is nine times seven", "Can you hear me?", "what are you looking at", "I have a meeting can you wake me up",
+    "can I have that please", "what time is it please", "yes it is", "do you know where the station is", "please set a timer", "how old are you", "I don't know.",
 )  # fmt: skip
+LISTS_AND_INTRODUCTIONS = (
+    "I need milk eggs and two loaves of bread", "the colors are red green yellow and blue", "we have cats dogs and a parrot",
+    "good morning my name is David", "hi this is Mary speaking", "that is enough tell me the date of today",
+    "I lost my key. Show me where the station is.",
+)  # fmt: skip
+SHORT_ANSWERS = (
+    "tuesday",
+    "perfect",
+    "the red one",
+    "I said so",
+    "no thank you",
+    "very good",
+    "Ist das so?",
+    "good",
+    "bye",
+    "say no",
+)
+"""To an open question."""
+
+
+@pytest.mark.parametrize("text", QUESTIONS_AND_REQUESTS)
 def test_questions_requests_and_closings_are_finished(text: str) -> None:
     assert finish(text) == "finished"
 
 
+@pytest.mark.parametrize("text", LISTS_AND_INTRODUCTIONS)
+def test_closed_lists_introductions_and_requests_behind_another_sentence_are_finished(text: str) -> None:
+    assert finish(text) == "finished"
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "I need milk eggs and two loaves of bread", "the colors are red green yellow and blue", "we have cats dogs and a parrot",
-        "good morning my name is David", "hi this is Mary speaking", "that is enough tell me the date of today",
-        "I lost my key. Show me where the station is.",
+        "that was very kind of you, thank you and goodbye", "That was very kind of you. Thank you and goodbye.", "okay thanks bye",
+        "that's all for today goodbye", "that was very kind of you thank you", "I paid on Monday, thanks a lot!", "bye-bye",
+        "I have seen everything goodbye", "well goodbye", "um thank you", "I don't need it but thank you", "that's all for now thank you",
+        "five five five oh one four seven thanks", "see you tomorrow", "Thank you very much. Have a nice day!", "GOOD NIGHT", "okay bye  now",
     ],
 )  # fmt: skip
-def test_closed_lists_introductions_and_requests_behind_another_sentence_are_finished(text: str) -> None:
+def test_a_farewell_or_thanks_behind_what_could_be_the_end_is_finished(text: str) -> None:
     assert finish(text) == "finished"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I want to say goodbye", "I want to say thank you and goodbye", "she told me goodbye", "I want to thank you", "we thank you",
+        "it was a good night", "tell me thank you", "I would like goodbye", "five five five thank you", "I will see you tomorrow",
+    ],
+)  # fmt: skip
+def test_a_farewell_that_is_told_of_or_behind_what_cannot_be_the_end_proves_nothing(text: str) -> None:
+    assert finish(text) == "unclear"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["thank you for", "thanks but", "that was nice, thank you,", "that was nice, thank you …", "okay thanks and"],
+)
+def test_what_goes_on_behind_its_thanks_is_unfinished(text: str) -> None:
+    assert finish(text) == "unfinished"
+
+
+@pytest.mark.parametrize("asked", ["nothing", "open"])
+@pytest.mark.parametrize("farewell", sorted(FAREWELLS))
+def test_a_farewell_behind_anything_that_is_finished_keeps_it_finished(farewell: str, asked: Asked) -> None:
+    whole = QUESTIONS_AND_REQUESTS + LISTS_AND_INTRODUCTIONS + (SHORT_ANSWERS if asked == "open" else ())
+    for text in whole:
+        assert finish(text, asked) == "finished", text
+        for between in (" ", ", ", ". ", " and ", " … ", " thank you ", " um, bye "):
+            assert finish(text + between + farewell, asked) == "finished", text + between + farewell
+
+
+def test_no_farewell_ends_with_another() -> None:
+    assert not [one for one in FAREWELLS for other in FAREWELLS if one.endswith(" " + other)]
 
 
 @pytest.mark.parametrize("text", ["hello", "Good evening.", "hi there", "stop", "Stop it!", "that's enough"])
@@ -60,7 +117,7 @@ def test_what_only_looks_like_a_list_or_a_request_stays_unclear(text: str) -> No
     [
         "could you please tell me", "what is", "I want", "my name is", "tell me the", "set a timer for", "milk and",
         "I would like to", "um", "what is the um", "well", "let me think", "show me your", "I need to know if", "because",
-        "I was thinking,", "and then …", "call my", "what is nine times seven and", "I'm", "the weather in",
+        "I was thinking,", "and then …", "call my", "could you please", "Would you please.", "can you also", "may I please", "what is nine times seven and", "I'm", "the weather in",
     ],
 )  # fmt: skip
 def test_what_cannot_end_an_utterance_is_unfinished(text: str) -> None:
