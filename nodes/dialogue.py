@@ -395,7 +395,7 @@ class Dialogue(Node):
         silence_ns = self._silence_ms * MS
         text = self._said.text
         settled = self._said.covers(self._last_voiced_at)
-        evidence = Evidence(text, settled, asked(self._history.last_answer), self._pauses, self._scores)
+        evidence = Evidence(text, settled, self._history.last_answer, self._pauses, self._scores)
         needed_ns = self._decides.needed_ms(evidence) * MS
         over = silence_ns >= needed_ns and (settled or silence_ns >= needed_ns + self.final_timeout)
         if not text or self._only_backchannel(text):
@@ -534,7 +534,7 @@ class Dialogue(Node):
 
     def _may_be_all(self) -> bool:
         """Could what was said so far be the end? A pause where it couldn't tells nothing of how long to wait where it could."""
-        return finish(self._said.text, asked(self._history.last_answer)) != "unfinished"
+        return finish(self._said.text, self._history.last_answer) != "unfinished"
 
     def _answer(self) -> Attempt | None:
         """The committed answer that is on (audible, or about to be)."""

@@ -3,10 +3,11 @@
 1. Recognisers write words without trustworthy marks: many put a full stop behind every piece they are asked to finalise. So a
    full stop proves nothing; a question mark does, and so does an ellipsis, a dash or a comma that trails.
 2. What can't end an English utterance (an article, "and", "my", "I want") is unfinished, and so is a list without its last "and". Questions,
-   requests that have their object, closed lists and introductions are finished, and so is a short answer to a question. Statements are unclear: "I would like a table"
+   requests that have their object, closed lists and introductions are finished, and so is a short answer to a question, or a date in full.
+   Statements are unclear: "I would like a table"
    may go on with "for four". A greeting, or "stop", is often only the beginning, and neither waits for an answer: unclear, too.
 3. A farewell or thanks behind words that could be the end is the end: "that was very kind of you, thank you and goodbye".
-4. Digits that are being dictated are unfinished until they could be a whole telephone number.
+4. Digits that are being dictated are unfinished until there may be as many as it takes (`nodes/text/dictation.py`).
 5. Other languages have their marks only: without words that we know, text is unclear.
 
 The rules are those of descriptive grammar (Quirk et al., A Comprehensive Grammar of the English Language, on determiners,
@@ -18,6 +19,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from nodes.text.dictation import dictated
 from nodes.text.lexicon import (
     ADJECTIVES,
     ADVERBS,
@@ -25,21 +27,25 @@ from nodes.text.lexicon import (
     AUXILIARIES,
     BE,
     BEGINNINGS,
+    CENTURIES,
     CLOSED,
     COURTESY,
     DETERMINERS,
-    DIGITS,
+    ELLIPSES,
     FAREWELLS,
     FILLERS,
     LEAD_INS,
+    LET_IN,
     LINKS,
     LISTED_BEHIND,
     MONTH_BEGINS,
+    MONTHS,
     NEED_OBJECT,
     NUMBERS,
     OPENINGS,
     OPENS,
     PARTICLES,
+    PLURAL_FIRST,
     POLITE,
     QUESTION_WORDS,
     RECIPIENTS,
@@ -47,19 +53,18 @@ from nodes.text.lexicon import (
     STRANDED,
     STRANDERS,
     SUBJECTS,
+    SUPERLATIVES,
     TOLD,
     TWO_OBJECTS,
 )
 
 Finish = Literal["finished", "unclear", "unfinished"]
-Asked = Literal["nothing", "open", "yes_no", "number"]
+Asked = Literal["nothing", "open", "yes_no", "number", "code"]
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 SHORTEST_LIST = 3
 """So many nouns in a row, without an "and", are a list that goes on; two may be one thing ("orange juice")."""
-WHOLE_NUMBERS = (7, 10, 11)
-"""So many digits are a telephone number: local, national, with its country (ITU E.164, North American numbering plan)."""
 SHORT_ANSWER = 3
 """Words."""
 LONGEST_LEAVE = 8
@@ -81,30 +86,43 @@ _FAREWELL = re.compile(rf"\b(?:{'|'.join(sorted(FAREWELLS))})[.!]?\s*$".replace(
 _LEADS_IN = re.compile(rf"\b(?:{'|'.join(sorted(LEAD_INS | FILLERS))})$", re.IGNORECASE)
 _MARKS = " \t\n.,;:!…–—-"
 """All but the question mark, which tells something."""
-_DICTATED = re.compile(r"\b(?:number|code|pin|digits|password)\b")
+_CALLED = re.compile(r"\b(?:people call me|friends call me|i am called|i'm called)$")
+_NUMBER = re.compile(r"\b(?:number|digits)\b")
+_CODE = re.compile(r"\b(?:code|pin|password)\b")
+_DATE = re.compile(
+    rf"\b(?:{'|'.join(sorted(MONTHS))}) (?:\d{{4}}|(?:{'|'.join(sorted(CENTURIES))}) (?:\w+ )?(?!\w+ty$)\w+)$"
+)
 
 
-def finish(text: str, asked: Asked = "nothing") -> Finish:
-    """How finished `text`, all that the user said in this turn, sounds after a question of the kind `asked`."""
-    return "finished" if _takes_leave(text, asked) else _sounds(text, asked)
+def finish(text: str, question: str = "") -> Finish:
+    """How finished `text`, all that the user said in this turn, sounds behind the assistant's words `question`."""
+    return "finished" if _takes_leave(text, question) else _sounds(text, question)
 
 
-def _sounds(text: str, asked: Asked) -> Finish:
+def _sounds(text: str, question: str) -> Finish:
     """The same without regard to a farewell at its end."""
     text = text.strip()
     words = words_of(text)
     if not words:
         return "unclear"
-    if text.endswith("?") or " ".join(words) in CLOSED:
+    joined, wanted = " ".join(words), asked(question)
+    if text.endswith("?") or joined in CLOSED or (joined in ELLIPSES and wanted != "nothing"):
         return "finished"
-    if " ".join(words) in OPENINGS:
+    if joined in OPENINGS:
         return "unclear"
-    if _TRAILS.search(text) or _dangles(words) or _lists(words):
+    if _TRAILS.search(text) or _dangles(words):
         return "unfinished"
-    digits = _digits_at_the_end(words)
-    if digits >= 3 or (digits and asked == "number"):
-        return "unclear" if digits in WHOLE_NUMBERS else "unfinished"
-    if asked in ("yes_no", "open") and len(words) <= SHORT_ANSWER:
+    words = [word for word in words if word not in FILLERS]
+    if _dangles(words) or _lists(words):
+        return "unfinished"
+    match dictated(words, " ".join(words_of(question)), wanted if wanted in ("number", "code") else ""):
+        case "part":
+            return "unfinished"
+        case "perhaps":
+            return "unclear"
+        case "all":
+            return "finished"
+    if wanted in ("yes_no", "open") and (len(words) <= SHORT_ANSWER or _DATE.search(" ".join(words))):
         return "finished"
     whole = _asks(words) or _requests(words) or _closes_list(words) or _introduces(words)
     return "finished" if whole else "unclear"
@@ -118,7 +136,9 @@ def asked(text: str) -> Asked:
     sentence = re.split(r"(?<=[.!?…])\s+", text)[-1]
     words = words_of(sentence)
     joined = " ".join(words)
-    if _DICTATED.search(joined):
+    if _CODE.search(joined):
+        return "code"
+    if _NUMBER.search(joined):
         return "number"
     first = next((word for word in words if word not in LEAD_INS), "")
     return "yes_no" if first in AUXILIARIES and " or " not in joined else "open"
@@ -129,25 +149,13 @@ def words_of(text: str) -> list[str]:
     return [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
 
 
-def _digits_at_the_end(words: list[str]) -> int:
-    count = 0
-    for word in reversed(words):
-        if word.isdigit():
-            count += len(word)
-        elif word in DIGITS:
-            count += 1
-        else:
-            break
-    return count
-
-
 # -- what can't be the end ---------------------------------------------------------------------------------------------
 
 
 def _dangles(words: list[str]) -> bool:
     """Does its last word need another behind it?"""
     last, before = words[-1], words[-2] if len(words) > 1 else ""
-    if last in FILLERS or _THINKING.search(" ".join(words)):
+    if last in FILLERS or _THINKING.search(" ".join(words)) or _CALLED.search(" ".join(words)):
         return True
     if last in BEGINNINGS and (not before or before in FILLERS or before in OPENS):
         return True
@@ -155,6 +163,10 @@ def _dangles(words: list[str]) -> bool:
         return False
     if last in OPENS or (last in ADJECTIVES and before in DETERMINERS) or (last in ADVERBS and before in AUXILIARIES):
         return True
+    if last in SUPERLATIVES and before == "the":
+        return len(words) < 3 or words[-3] not in BE
+    if last in CENTURIES and len(words) > 2:
+        return before == "in" or (before in MONTHS and words[-3] == "of")
     if _is_number(last) and before == "only":
         return True
     if last == "times" and _is_number(before):
@@ -167,6 +179,8 @@ def _dangles(words: list[str]) -> bool:
         return True
     if last in SUBJECTS and len(words) > 1:
         return _lacks_verb(words)
+    if last == "in" and before in RECIPIENTS:
+        return len(words) < 3 or words[-3] not in LET_IN
     if last in PARTICLES:
         return not (
             before in RECIPIENTS | {"it", "that", "this"} or words[0] in ("turn", "switch", "come", "go", "shut")
@@ -210,7 +224,8 @@ def _listed(words: list[str]) -> list[str]:
 def _lists(words: list[str]) -> bool:
     """Does it end within a list: "I need milk eggs butter"?"""
     items = _listed(words)
-    return len(items) >= SHORTEST_LIST and all(map(_is_item, items))
+    plurals = len(items) == 2 and all(item.endswith("s") for item in items) and items[0] not in PLURAL_FIRST
+    return (plurals or len(items) >= SHORTEST_LIST) and all(map(_is_item, items))
 
 
 def _is_item(word: str) -> bool:
@@ -238,7 +253,7 @@ def _start(words: list[str]) -> list[str]:
     return rest
 
 
-def _takes_leave(text: str, asked: Asked) -> bool:
+def _takes_leave(text: str, question: str) -> bool:
     """Does it end with a farewell or thanks, or several, behind words that could be the end?"""
     rest, sounds = text, "unclear"
     for _ in range(LONGEST_LEAVE):
@@ -246,7 +261,7 @@ def _takes_leave(text: str, asked: Asked) -> bool:
         if found is None:
             break
         rest = rest[: found.start()].rstrip(_MARKS)
-        sounds = _sounds(rest, asked)
+        sounds = _sounds(rest, question)
         if sounds == "finished":
             return True
     return rest != text and sounds == "unclear" and TOLD.isdisjoint(words_of(rest)[-3:])
@@ -293,4 +308,6 @@ def _is_request(words: list[str]) -> bool:
     if not words or words[0] not in REQUESTS:
         return False
     objects = [word for word in words[1:] if word not in COURTESY and word not in RECIPIENTS]
+    if objects and objects[0] in ("i", "we", "he", "she", "they"):
+        return False  # "stop I have another question": what it begins with is no object
     return bool(objects) or (words[0] not in NEED_OBJECT and len(words) == 1)

@@ -28,6 +28,11 @@ ADJECTIVES = _words(
     "old new little big small large long short young great nice good bad high low next last whole other certain same different few"
 )
 """Between a determiner and its noun."""
+SUPERLATIVES = _words(
+    "nearest closest best worst biggest largest smallest cheapest fastest quickest shortest longest highest lowest newest oldest "
+    "youngest easiest hardest"
+)
+"""Between "the" and its noun, but behind a form of "be": "which one is the best"."""
 ADVERBS = _words("really very quite so too just only also still always never already not")
 PARTICLES = _words(
     "in on up off out over down about around through to like after before under that this what where when how"
@@ -47,6 +52,7 @@ POLITE = _words("can could would will may")
 """A request may begin with these and its subject."""
 MONTH_BEGINS = _words("in of this last next until since early late mid")
 """Before the month that sounds like an auxiliary."""
+MONTHS = _words("january february march april may june july august september october november december")
 SUBJECTS = _words("i you he she it we they this that there these those")
 LINKS = _words("that which who if because when while as and or")
 QUESTION_WORDS = _words("what who whom whose where when why how which")
@@ -57,6 +63,8 @@ REQUESTS = _words(
 NEED_OBJECT = _words("tell show give remind send call set put make add find open close name spell translate convert")
 """Requests that are nothing without an object."""
 RECIPIENTS = _words("me us him her them")
+LET_IN = _words("let bring take put get check count fill sign log call invite")
+"""Behind these and a recipient "in" closes the clause: "let me in", but "that you sent me in"."""
 TWO_OBJECTS = _words("tell show give send read")
 """Behind these a recipient alone is not enough: "tell me"."""
 COURTESY = _words("please thanks thank you now today tomorrow tonight again okay ok")
@@ -76,14 +84,17 @@ TOLD = _words("say says said saying tell tells told telling wave waves waved wav
 CLOSED = FAREWELLS | frozenset(
     (
         "yes please", "no thanks", "no thank you", "good bye", "bye bye", "that's all", "that is all", "that's it", "never mind", "not now",
-        "of course", "go on", "go ahead", "i do",
-        "i don't", "i do not", "i don't know", "i can", "i am", "i see", "help", "yes i do", "no i don't", "yes it is",
+        "of course", "go on", "go ahead", "i don't know", "i see", "help", "yes i do", "no i don't", "yes it is",
         "no it isn't", "yes i am", "no i'm not", "that's right", "that's wrong", "cancel",
         "continue", "next", "again", "pardon", "sorry", "nothing", "all right",
         "alright", "why not", "of course not", "i think so", "i hope so", "i hope not",
     )
 )  # fmt: skip
 """Complete as they stand, whatever had been asked."""
+ELLIPSES = frozenset(
+    ("i do", "i don't", "i do not", "i can", "i can't", "i am", "i am not", "i have", "i will", "i would")
+)
+"""Complete as answers; else a verb is missing."""
 OPENINGS = frozenset(
     (
         "hello", "hello again", "hello there", "hi", "hi there", "hey", "hey there", "good morning", "good evening",
@@ -92,10 +103,13 @@ OPENINGS = frozenset(
     )
 )  # fmt: skip
 """Complete as they stand, and yet often said before what is really meant."""
+PLURAL_FIRST = _words("sports sales arms customs savings goods news clothes glasses")
+"""Plurals that stand before a noun; others don't, so that two plurals in a row are two items of a list."""
 LISTED_BEHIND = BE | _words("have has had need like want buy get take bring eat drink sell see")
 """A list may stand behind these."""
-DIGITS = _words("zero oh one two three four five six seven eight nine double triple")
-NUMBERS = DIGITS | _words(
-    "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy "
+CENTURIES = _words("eighteen nineteen twenty")
+"""A year begins with these."""
+NUMBERS = _words(
+    "zero oh one two three four five six seven eight nine double triple ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy "
     "eighty ninety hundred thousand"
 )

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from flowgraph.units import MS, parse_duration
-from nodes.text.finishing import Asked, Finish, finish
+from nodes.text.finishing import Finish, finish
 from nodes.turns.pauses import Pauses
 
 
@@ -32,8 +32,8 @@ class Evidence:
     """All that the user said in this turn, as far as it was understood."""
     settled: bool = False
     """`text` covers the last thing that was said."""
-    asked: Asked = "nothing"
-    """What the assistant had asked for."""
+    question: str = ""
+    """What the assistant had said before."""
     pauses: Pauses = dataclasses.field(default_factory=Pauses)
     """How long this user pauses."""
     scores: Mapping[int, float] = dataclasses.field(default_factory=dict)
@@ -83,7 +83,7 @@ class Adaptive:
         unclear = min(max(unclear, self.finished_ms), self.unfinished_ms)
         if not evidence.settled:
             return max(unclear, self.unclear_ms)  # words may be missing: what there is doesn't sound like what was said
-        match finish(evidence.text, evidence.asked):
+        match finish(evidence.text, evidence.question):
             case "finished":
                 return self.finished_ms
             case "unfinished":
@@ -112,7 +112,7 @@ class Model:
         return checkpoints[len(checkpoints) // 2] if checkpoints else self.unfinished_ms
 
     def needed_ms(self, evidence: Evidence) -> float:
-        said: Finish = finish(evidence.text, evidence.asked) if evidence.settled else "unclear"
+        said: Finish = finish(evidence.text, evidence.question) if evidence.settled else "unclear"
         for silence, probability in sorted(evidence.scores.items()):
             threshold = self._threshold(silence)
             if threshold is not None and self.fused(probability, said) >= threshold:

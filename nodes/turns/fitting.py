@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flowgraph.units import MS, parse_duration
-from nodes.text.finishing import Finish, asked, finish
+from nodes.text.finishing import Finish, finish
 from nodes.turns.ending import Model
 from nodes.turns.said import COVERS_NS, Said
 from nodes.vocabulary import Transcript
@@ -122,7 +122,7 @@ def _words(
             break
         so_far.add(transcript)
         if arrival >= start - COVERS_NS and so_far.covers(start):
-            return float(max(arrival, start)), finish(so_far.text, asked(one.asked))
+            return float(max(arrival, start)), finish(so_far.text, one.asked)
     return None, "unclear"
 
 

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from nodes.text.finishing import Asked, asked, finish
+from nodes.text.finishing import asked, finish
 from nodes.text.lexicon import FAREWELLS
 
+QUESTIONS = {
+    "nothing": "", "open": "What do you want?", "yes_no": "Is it so?", "number": "What is your telephone number?", "code": "What is the code?",
+}  # fmt: skip
 QUESTIONS_AND_REQUESTS = (
     "what time is it", "do you know what time it is", "tell me a story", "could you please tell me the date of today",
     "who is it for", "where are you from", "turn the light on", "Thank you.", "no thanks", "goodbye",
@@ -73,14 +76,14 @@ def test_what_goes_on_behind_its_thanks_is_unfinished(text: str) -> None:
     assert finish(text) == "unfinished"
 
 
-@pytest.mark.parametrize("asked", ["nothing", "open"])
+@pytest.mark.parametrize("question", [QUESTIONS["nothing"], QUESTIONS["open"]])
 @pytest.mark.parametrize("farewell", sorted(FAREWELLS))
-def test_a_farewell_behind_anything_that_is_finished_keeps_it_finished(farewell: str, asked: Asked) -> None:
-    whole = QUESTIONS_AND_REQUESTS + LISTS_AND_INTRODUCTIONS + (SHORT_ANSWERS if asked == "open" else ())
+def test_a_farewell_behind_anything_that_is_finished_keeps_it_finished(farewell: str, question: str) -> None:
+    whole = QUESTIONS_AND_REQUESTS + LISTS_AND_INTRODUCTIONS + (SHORT_ANSWERS if question else ())
     for text in whole:
-        assert finish(text, asked) == "finished", text
+        assert finish(text, question) == "finished", text
         for between in (" ", ", ", ". ", " and ", " … ", " thank you ", " um, bye "):
-            assert finish(text + between + farewell, asked) == "finished", text + between + farewell
+            assert finish(text + between + farewell, question) == "finished", text + between + farewell
 
 
 def test_no_farewell_ends_with_another() -> None:
@@ -147,10 +150,45 @@ def test_a_full_stop_proves_nothing_and_other_marks_do() -> None:
     assert finish("Das ist so,") == "unfinished"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "how far is it to the nearest", "show me the cheapest", "my friends call me", "I was born on the twelfth of March nineteen",
+        "it was built in nineteen", "the bill that you sent me in", "we have apples oranges", "I am", "I don't", "show me the um nearest",
+    ],
+)  # fmt: skip
+def test_a_modifier_a_name_a_year_or_a_verb_is_missing(text: str) -> None:
+    assert finish(text) == "unfinished"
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("which one is the nearest", "finished"), ("this one was the best", "unclear"), ("please let me in", "unclear"), ("I like sports cars", "unclear"),
+        ("the street is um well I think it is um Park Street", "unclear"), ("stop I have another question", "unclear"),
+        ("stop the music", "finished"), ("I was born in 1984", "unclear"), ("it costs 350", "unclear"), ("it takes nineteen", "unclear"),
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_that_is_not(text: str, whole: str) -> None:
+    assert finish(text) == whole
+
+
+@pytest.mark.parametrize(
+    "text", ["I do", "I am.", "I don't", "I was born on the third of May nineteen eighty four", "it was in March 1984"]
+)
+def test_an_ellipsis_or_a_date_in_full_is_finished_as_an_answer(text: str) -> None:
+    assert finish(text, QUESTIONS["open"]) == "finished"
+    assert finish(text) != "finished"
+
+
+def test_a_year_may_go_on_behind_its_tens() -> None:
+    assert finish("I was born on the third of May nineteen eighty", QUESTIONS["open"]) == "unclear"
+
+
 def test_a_number_that_is_dictated_is_never_finished_by_its_words() -> None:
-    assert finish("five five five", "number") == finish("five five five") == "unfinished"
-    assert finish("seven", "number") == "unfinished"
-    assert finish("what is nine times seven", "nothing") == "finished"
+    assert finish("five five five", QUESTIONS["number"]) == finish("five five five") == "unfinished"
+    assert finish("seven", QUESTIONS["number"]) == "unfinished"
+    assert finish("what is nine times seven", QUESTIONS["nothing"]) == "finished"
 
 
 def test_digits_may_be_the_end_when_they_are_a_whole_telephone_number() -> None:
@@ -160,14 +198,19 @@ def test_digits_may_be_the_end_when_they_are_a_whole_telephone_number() -> None:
 
 
 def test_a_short_answer_to_a_question_is_finished() -> None:
-    assert finish("tuesday", "open") == finish("perfect", "yes_no") == "finished"
-    assert finish("tuesday", "nothing") == "unclear"
-    assert finish("on the", "open") == "unfinished"
+    assert finish("tuesday", QUESTIONS["open"]) == finish("perfect", QUESTIONS["yes_no"]) == "finished"
+    assert finish("tuesday", QUESTIONS["nothing"]) == "unclear"
+    assert finish("on the", QUESTIONS["open"]) == "unfinished"
 
 
 def test_yes_and_no_are_finished_where_they_were_asked_for() -> None:
-    assert finish("yes", "yes_no") == finish("No.", "yes_no") == finish("yeah sure", "yes_no") == "finished"
-    assert finish("yes but", "yes_no") == "unfinished"
+    assert (
+        finish("yes", QUESTIONS["yes_no"])
+        == finish("No.", QUESTIONS["yes_no"])
+        == finish("yeah sure", QUESTIONS["yes_no"])
+        == "finished"
+    )
+    assert finish("yes but", QUESTIONS["yes_no"]) == "unfinished"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +218,7 @@ def test_yes_and_no_are_finished_where_they_were_asked_for() -> None:
     [
         ("", "nothing"), ("It is noon.", "nothing"), ("Shall I tell you a story?", "yes_no"),
         ("All right. And do you want to hear more?", "yes_no"), ("Would you like tea or coffee?", "open"),
-        ("What is your phone number?", "number"), ("How many people?", "open"), ("What can I do for you?", "open"),
+        ("What is your phone number?", "number"), ("And the code of your door?", "code"), ("How many people?", "open"), ("What can I do for you?", "open"),
         ("What is your number? I will write it down.", "nothing"),
     ],
 )  # fmt: skip
