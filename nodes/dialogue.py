@@ -265,6 +265,9 @@ class Dialogue(Node):
             self.ctx.turn.commit(self._attempt.number)
             yield Prompt(self._history.prefix, say=self.greeting, at=now)
 
+    async def drain(self) -> None:
+        self.ctx.turn.set_gain(1.0)  # nobody will say any more: an answer that is ducked or paused goes on
+
     def process(
         self, frame: SpeechStarted | Voice | Transcript | EndOfTurn | Heard | ToolResult | Failure
     ) -> Iterator[Prefix | Prompt]:

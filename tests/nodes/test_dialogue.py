@@ -565,6 +565,20 @@ def test_a_backchannel_that_is_misheard_lets_the_answer_go_on_a_little_later(hea
     assert done.ms(done.session.trace.gains[-1][0]) == STORY_MS + 352 + 704  # whole windows
 
 
+@pytest.mark.parametrize("last", [Says("mhm", 352), Says("mhm", 64), Waits(320)])
+def test_an_answer_over_which_the_users_sound_ends_goes_on(last: Says | Waits) -> None:
+    class Doubted(Person):
+        async def run(self) -> AsyncIterator[SpeechStarted | Voice | Transcript | EndOfTurn]:
+            async for frame in super().run():
+                late = isinstance(frame, Voice) and frame.silence_ms >= 2000
+                yield Voice(0.3, 2000, level_dbfs=-20.0, at=frame.at) if late else frame
+
+    done = talk(Dialogue(barge_in="headphones"), *STORY, last, answer_ms=3000, person=Doubted)
+
+    assert done.heard[-1].samples == 3000
+    assert done.ms(done.heard[-1].at) < STORY_MS + 2500
+
+
 def test_with_one_word_enough_it_stops_it() -> None:
     assert over_the_answer(Says("paris", 352), min_words=1).asked() == ["tell me a story", "paris"]
     assert over_the_answer(Says("paris", 352)).asked() == ["tell me a story"]
