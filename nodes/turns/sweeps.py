@@ -8,8 +8,8 @@ from flowgraph.tuning.sweep import Sweep, grid
 from nodes.turns.fitting import fitted_settings
 
 FIXED_MS = (100, 150, 200, 250, 300, 350, 400, 450, 500, 600, 700, 800, 1000, 1200, 1500, 1800, 2200, 2600)
-FINISHED_MS = (160, 240, 320, 450, 700)
-UNCLEAR_MS = (400, 550, 700, 850, 1100, 1500)
+FINISHED_MS = (160, 240, 320, 450)
+UNCLEAR_MS = (400, 550, 700, 850, 950, 1100, 1500)
 UNFINISHED_MS = (1200, 1800, 2400)
 
 SWEEPS = (
