@@ -35,7 +35,18 @@ from nodes.turns.history import History
 from nodes.turns.overlap import UNFINISHED, Attention, Listening, Overlap, phrases
 from nodes.turns.pauses import Pauses
 from nodes.turns.said import COVERS_NS, Said, same
-from nodes.vocabulary import EndOfTurn, Failure, Heard, Prefix, Prompt, SpeechStarted, ToolResult, Transcript, Voice
+from nodes.vocabulary import (
+    DoubleTalk,
+    EndOfTurn,
+    Failure,
+    Heard,
+    Prefix,
+    Prompt,
+    SpeechStarted,
+    ToolResult,
+    Transcript,
+    Voice,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from flowgraph.tuning.sweep import Sweep
@@ -268,7 +279,7 @@ class Dialogue(Node):
             yield Prompt(self._history.prefix, say=self.greeting, at=now)
 
     def process(
-        self, frame: SpeechStarted | Voice | Transcript | EndOfTurn | Heard | ToolResult | Failure
+        self, frame: SpeechStarted | Voice | DoubleTalk | Transcript | EndOfTurn | Heard | ToolResult | Failure
     ) -> Iterator[Prefix | Prompt]:
         match frame:
             case Voice():
@@ -277,6 +288,9 @@ class Dialogue(Node):
                     self._on_speech(frame)
                 else:
                     yield from self._on_silence(frame, alert=alert)
+            case DoubleTalk():
+                if self._attention.notices(frame) and self._overlap is None:
+                    self._prick_up(frame.at, alert=True)
             case SpeechStarted():
                 self._on_onset(frame)
                 yield Prefix(self._history.prefix)  # time to read it ahead, while the user speaks

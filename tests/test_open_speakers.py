@@ -46,6 +46,7 @@ edges:
 CANCELLED = """
   - aec -> vad
   - aec -> stt
+  - aec -> dialogue
   - {from: speaker, to: aec, feedback: true, overflow: drop_oldest}
 """
 
