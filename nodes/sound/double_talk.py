@@ -28,10 +28,10 @@ DECAY = 10**-0.15
 """Per step: 60 dB in 0.4 s."""
 BLOCK_STEPS, BLOCKS = 50, 15
 CLEAR = 10**0.7
-"""So much above the echo to be expected is something else: in 7 min of answers nothing was 6 dB above it …"""
+"""So much above the echo to be expected is something else: in 7 min of answers nothing audible was 6 dB above it …"""
 CLEAR_OF_FLOOR = 10**1.5
 """… so much above the softest window, as noise varies within a band …"""
-AUDIBLE = 10**-5.5
+AUDIBLE = 10**-5.0
 """… and no softer than this."""
 MOST_RETURNED = 10**-0.5
 """A higher echo return isn't believed."""

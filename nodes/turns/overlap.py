@@ -125,7 +125,7 @@ class Attention:
         """So many windows in a row stood out and were unlike speech."""
         self.since = 0
         """When that began, by the end of its first window (clock, nanoseconds); 0 = nothing does."""
-        self._noticed_at = 0
+        self._noticed_at = -NOTICED_NS
         """When something was heard beside the echo."""
 
     def hears(self, voice: Voice) -> bool:
