@@ -1,4 +1,4 @@
-"""Does something sound in the room that isn't the loudspeaker's echo? By power alone, so that it is known within 20 to 60 ms.
+"""Does something sound in the room that isn't the loudspeaker's echo? By power alone, so that it is known soon.
 
 1. A canceller takes a sound at the level of the echo for echo, all over the spectrum; speech stands out in some band before it does in all. So
    the power of both sounds is compared in bands, in windows of 20 ms, every 10 ms: Geigel's detector (D. L. Duttweiler, "A twelve-channel
@@ -8,7 +8,10 @@
    0.4 s does, times the echo return. That is the loudest of half a second of echo, the median of the last such: a median doesn't mind who
    speaks over an answer, nor does it follow the rare peaks.
 3. Conservative where it doesn't know: a band that has not yet had half a second of echo tells nothing, and nor does one that comes back
-   almost as loud as it was played: there it is noise that is heard, or the devices state a wrong delay.
+   almost as loud as it was played: there it is noise that is heard, or the devices state a wrong delay. (With 100 ms that no device states, it
+   still works; with 200 ms, echoes are taken for something else, about six times a minute.)
+4. At an echo return of −20 dB, eleven of twelve beginnings over an answer are told 10 to 50 ms after their first voiced sample. The twelfth
+   is a synthetic hiss that stays below `AUDIBLE` in each band until its vowel comes: 109 ms. At −10 dB it is 10 to 149 ms.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ DECAY = 10**-0.15
 """Per step: 60 dB in 0.4 s."""
 BLOCK_STEPS, BLOCKS = 50, 15
 CLEAR = 10**0.7
-"""So much above the echo to be expected is something else: in 7 min of answers nothing audible was 6 dB above it …"""
+"""So much above the echo to be expected is something else: in 7 min of answers nothing audible was …"""
 CLEAR_OF_FLOOR = 10**1.5
 """… so much above the softest window, as noise varies within a band …"""
 AUDIBLE = 10**-5.0
