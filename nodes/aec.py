@@ -13,7 +13,8 @@
    frames are cut so that a frame of the microphone ends with a step of the canceller. Stamps tell the time of capture all the same.
 5. Sound that is missing (`lost`, or a jump of `at`) is missing behind it too. With it go the last milliseconds before the gap, which
    the canceller still had, and at the end of the stream the last ones of all.
-6. What the user says at the level of the echo or below goes with it: a soft beginning, a hiss. With headphones leave the node out: until
+6. What the user says at the level of the echo or below goes with it: a soft beginning, a hiss. So that the answer is ducked in time all the
+   same, `double_talk` says that something else sounds (`nodes/sound/double_talk.py`), where an edge takes it. With headphones leave the node out: until
    it has met an echo it expects a loud one, and may take the first interruption for it.
 """
 
@@ -27,8 +28,9 @@ from typing import TYPE_CHECKING
 from flowgraph import MS, SECOND, Field, Node
 from flowgraph.errors import FlowError
 from nodes.sound.canceller import DELAYS, FRAMES_A_SECOND, Canceller
+from nodes.sound.double_talk import DoubleTalk as Detector
 from nodes.sound.reference import Reference
-from nodes.vocabulary import Audio, Played
+from nodes.vocabulary import Audio, DoubleTalk, Played
 
 if TYPE_CHECKING:
     from nodes.vocabulary import Samples
@@ -73,7 +75,7 @@ class Aec(Node):
     async def close(self) -> None:
         self.__dict__.pop("_canceller", None)  # it holds megabytes
 
-    def process(self, frame: Audio | Played) -> Iterator[Audio]:
+    def process(self, frame: Audio | Played) -> Iterator[Audio | DoubleTalk]:
         now = self.ctx.clock.now()
         match frame:
             case Audio():
@@ -94,6 +96,7 @@ class Aec(Node):
                 hint=f"set rate_hz: 16000 at '{frame.source}', or put a `resample` node before '{self.ctx.name}'",
             )
         self._reference = Reference(frame.rate_hz)
+        self._detector = Detector(frame.rate_hz) if self.ctx.wants(DoubleTalk) else None
         self._delay = self._canceller.delay_samples(frame.rate_hz)
         self._step = frame.rate_hz // FRAMES_A_SECOND
         self._canceller.expect(self._lead // MS)
@@ -112,7 +115,7 @@ class Aec(Node):
         self._canceller.expect(max(self._lead, 0) // MS)
         return True
 
-    def _cleaned(self, frame: Audio) -> Iterator[Audio]:
+    def _cleaned(self, frame: Audio) -> Iterator[Audio | DoubleTalk]:
         import numpy as np
 
         assert self._reference is not None
@@ -130,7 +133,10 @@ class Aec(Node):
         at = frame.at - len(self._rest) * SECOND // frame.rate_hz
         whole = len(near) // self._step * self._step
         self._rest = near[whole:]
-        clean = self._canceller.clean(near[:whole], self._reference.take(at + self._lead, whole), frame.rate_hz)
+        far = self._reference.take(at + self._lead, whole)
+        if self._detector is not None and (found := self._detector.hears(near[:whole], far)):
+            yield DoubleTalk(at=at + found * SECOND // frame.rate_hz, cause=frame)
+        clean = self._canceller.clean(near[:whole], far, frame.rate_hz)
         dropped = min(self._skip, whole)
         self._skip -= dropped
         if dropped < whole:

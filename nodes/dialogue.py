@@ -36,7 +36,18 @@ from nodes.turns.history import History
 from nodes.turns.overlap import Listening, Overlap, phrases
 from nodes.turns.pauses import Pauses
 from nodes.turns.said import COVERS_NS, Said, same
-from nodes.vocabulary import EndOfTurn, Failure, Heard, Prefix, Prompt, SpeechStarted, ToolResult, Transcript, Voice
+from nodes.vocabulary import (
+    DoubleTalk,
+    EndOfTurn,
+    Failure,
+    Heard,
+    Prefix,
+    Prompt,
+    SpeechStarted,
+    ToolResult,
+    Transcript,
+    Voice,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from flowgraph.tuning.sweep import Sweep
@@ -269,7 +280,7 @@ class Dialogue(Node):
         self.ctx.turn.set_gain(1.0)  # nobody will say any more: an answer that is ducked or paused goes on
 
     def process(
-        self, frame: SpeechStarted | Voice | Transcript | EndOfTurn | Heard | ToolResult | Failure
+        self, frame: SpeechStarted | Voice | DoubleTalk | Transcript | EndOfTurn | Heard | ToolResult | Failure
     ) -> Iterator[Prefix | Prompt]:
         match frame:
             case Voice():
@@ -277,6 +288,8 @@ class Dialogue(Node):
                     self._on_speech(frame)
                 else:
                     yield from self._on_silence(frame)
+            case DoubleTalk():
+                self._barge_in.notices(frame, audible=self._may_interrupt())
             case SpeechStarted():
                 self._on_onset(frame)
                 yield Prefix(self._history.prefix)  # time to read it ahead, while the user speaks

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Samples = npt.NDArray[np.float32]
 
 __all__ = [
-    "Audio", "End", "EndOfTurn", "Failure", "Heard", "Pace", "Played", "Prefix", "Prompt", "Recording", "Sentence", "Sound",
+    "Audio", "DoubleTalk", "End", "EndOfTurn", "Failure", "Heard", "Pace", "Played", "Prefix", "Prompt", "Recording", "Sentence", "Sound",
     "SoundFile", "Speech", "SpeechFile", "SpeechStarted", "Token", "ToolResult", "Transcript", "Utterance", "Voice",
 ]  # fmt: skip
 
@@ -99,6 +99,13 @@ class Voice(Fact):
     level_dbfs: float = -120.0
     end_dbfs: float = -120.0
     """Of its second half: above `level_dbfs` where a sound begins within the window."""
+
+    bulk: ClassVar[bool] = True
+
+
+@frame
+class DoubleTalk(Fact):
+    """Something beside the answer's echo sounds in the room. `at` is the end of the 10 ms of a captured frame in which it is first clear."""
 
     bulk: ClassVar[bool] = True
 

@@ -1,6 +1,6 @@
 """What happens to an audible answer while somebody sounds over it: it is ducked, paused, stopped, or goes on.
 
-1. A sound that may be a voice ducks the answer in the window that it comes with; it goes on with the first window that holds none.
+1. A sound that may be a voice ducks the answer in the window that it comes with, or sooner where an `aec` notices it; it goes on with the first window that holds none.
    What has sounded for `pause_after` pauses it, speech or a voice that the detector doubts.
 2. From its onset on, speech is undecided, the answer ducked or paused, until `Listening` knows what it is (`nodes/turns/overlap.py`).
 3. An interruption is told to the caller, who takes the turn. Anything else lets the answer go on from the same sample.
@@ -19,7 +19,7 @@ from nodes.turns.pauses import LONGEST_PAUSE_MS
 if TYPE_CHECKING:
     from flowgraph.turn import Turn
     from nodes.turns.said import Said
-    from nodes.vocabulary import Voice
+    from nodes.vocabulary import DoubleTalk, Voice
 
 
 class BargeIn:
@@ -44,7 +44,7 @@ class BargeIn:
     def hears(self, voice: Voice, *, lasted: int, audible: bool) -> None:
         """Take in the next window: `lasted`: speech since its onset, 0 in silence; `audible`: an answer that may be interrupted."""
         alert = self._attention.hears(voice)
-        lasts = alert and voice.at - self._attention.since >= self._pause_after
+        lasts = alert and self._lasts(voice.at)
         if self._overlap is not None:
             self._overlap.lasted = max(lasted, self._overlap.lasted)
             self._overlap.ended = self._overlap.ended or not voice.speaking
@@ -52,6 +52,11 @@ class BargeIn:
                 self._turn.set_gain(0.0)
         elif audible and not voice.speaking:
             self._turn.set_gain(1.0 if not alert else 0.0 if lasts else self._duck)
+
+    def notices(self, beside: DoubleTalk, *, audible: bool) -> None:
+        """Something else than the answer's echo sounds, and isn't in a window yet."""
+        if self._attention.notices(beside) and audible and self._overlap is None:
+            self._turn.set_gain(0.0 if self._lasts(beside.at) else self._duck)
 
     def begins(self, at: int, *, early: bool, behind: int = 0) -> None:
         """Speech over the answer has its onset `at`. `early`: the user may not have finished before; `behind`: so much silence."""
@@ -102,6 +107,9 @@ class BargeIn:
             self._said.forget_since(self._let_go.onset_at)  # doubtful words, and no more came
         self._overlap = self._let_go = None
         return undecided
+
+    def _lasts(self, at: int) -> bool:
+        return at - self._attention.since >= self._pause_after
 
     def _verdict(self, overlap: Overlap, *, settled: bool, silence: int, heard: str) -> Verdict:
         said = self._said.since(overlap.onset_at)

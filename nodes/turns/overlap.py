@@ -1,6 +1,7 @@
 """Somebody speaks over the answer: an interruption, or only a cough, an "mhm", or the answer's own echo?
 
-1. Ducking costs nothing, so little is enough for it: a sound that stands out from the noise of the room (`Attention`). Sounds that don't turn
+1. Ducking costs nothing, so little is enough for it: a sound that stands out from the noise of the room, or from the answer's echo in
+   it (`Attention`). Sounds that don't turn
    into speech within 160 ms are none. Speech that has sounded for `pause_after` pauses the answer: it is silent while it is undecided.
 2. Words decide as soon as they weigh enough: `min_words` of them that are neither backchannels nor an echo of the answer, or one that can
    only mean it ("stop", `interruptions`), even if a partial transcript says so. Any word will do where the answer has only begun, as the
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 from nodes.text.finishing import asked, words_of
 
 if TYPE_CHECKING:
-    from nodes.vocabulary import Voice
+    from nodes.vocabulary import DoubleTalk, Voice
 
 ECHO_WORDS = 3
 """So many words in a row that the answer has just said are its echo."""
@@ -40,6 +41,8 @@ CLEAR_DBFS = -50.0
 """… and no softer than this, where digital silence, dithering and what a canceller leaves of an echo end."""
 FLOOR_WINDOWS = 94
 """The noise of the room is the softest window of the last 3 s."""
+NOTICED_NS = 60_000_000
+"""What was noticed beside the echo so recently is heard in this window: it is as long as 32 ms, and comes later."""
 UNLIKELY = 0.1
 """A sound that stands out and is less likely than this to be speech …"""
 UNLIKE_WINDOWS = 5
@@ -122,11 +125,13 @@ class Attention:
         """So many windows in a row stood out and were unlike speech."""
         self.since = 0
         """When that began, by the end of its first window (clock, nanoseconds); 0 = nothing does."""
+        self._noticed_at = -NOTICED_NS
+        """When something was heard beside the echo."""
 
     def hears(self, voice: Voice) -> bool:
         """Take in the next window."""
         loudest = max(voice.level_dbfs, voice.end_dbfs)
-        clear = loudest >= max(min(self._levels) + CLEAR_DB, CLEAR_DBFS)
+        clear = loudest >= max(min(self._levels) + CLEAR_DB, CLEAR_DBFS) or voice.at - self._noticed_at < NOTICED_NS
         self._levels.append(voice.level_dbfs)
         likely = voice.probability >= LIKELY
         self._unlike = self._unlike + 1 if clear and voice.probability < UNLIKELY else 0
@@ -134,6 +139,14 @@ class Attention:
             self.since = 0
             return False
         self.since = self.since or voice.at
+        return True
+
+    def notices(self, beside: DoubleTalk) -> bool:
+        """Before a canceller lets it through, and between two windows."""
+        self._noticed_at = beside.at
+        if self._unlike > UNLIKE_WINDOWS:
+            return False
+        self.since = self.since or beside.at
         return True
 
 

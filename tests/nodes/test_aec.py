@@ -15,7 +15,7 @@ from flowgraph.graph import Graph
 from flowgraph.testing import run_node
 from nodes.aec import LEAD_NS, PATIENCE_NS, Aec
 from nodes.sound.resampling import resampled
-from nodes.vocabulary import Audio, Played
+from nodes.vocabulary import Audio, DoubleTalk, Played
 from tests.rooms import RATE_HZ, Samples, dbfs, recorded, response, through
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -336,3 +336,17 @@ def test_a_graph_that_gives_it_no_reference_is_wrong() -> None:
 
     with pytest.raises(GraphError, match="nothing feeds 'aec' the Played that it needs"):
         Graph.from_text(graph)
+
+
+def test_it_tells_of_sound_beside_the_echo_by_the_time_of_its_capture() -> None:
+    speaker = answer()
+    heard = through(speaker, response(loss_db=20, delay_ms=10)) + noise(len(speaker))
+    begin = 6 * RATE_HZ
+    speech = recorded("7-stop")
+    heard[begin : begin + len(speech)] += speech
+    frames = together(captured(heard), played(resampled(speaker, RATE_HZ, SPEAKER_HZ)))
+    told = [frame.at for frame in run_node(Aec(), frames) if isinstance(frame, DoubleTalk)]
+    voiced_at = START + begin * SECOND // RATE_HZ + 100 * MS
+
+    assert voiced_at < told[0] <= voiced_at + 50 * MS
+    assert told == sorted(told)

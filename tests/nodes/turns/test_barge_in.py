@@ -8,7 +8,7 @@ from nodes.dialogue import BACKCHANNELS, INTERRUPTIONS
 from nodes.turns.barge_in import BargeIn
 from nodes.turns.overlap import Listening, Overlap, phrases
 from nodes.turns.said import Said
-from nodes.vocabulary import Transcript, Voice
+from nodes.vocabulary import DoubleTalk, Transcript, Voice
 
 WINDOW = 32 * MS
 LISTENING = Listening(
@@ -63,6 +63,11 @@ class Over:
 
     def judged_late(self, *, settled: bool = True) -> Overlap | None:
         return self.barge_in.judge_late(settled=settled, heard="")
+
+    def noticed(self) -> float:
+        """Beside the echo, 10 ms behind the last window. The gain after it."""
+        self.barge_in.notices(DoubleTalk(at=self.now + 10 * MS), audible=self.audible)
+        return self.turn.gain
 
     def _next(self) -> int:
         self.now += WINDOW
@@ -303,3 +308,32 @@ def test_when_the_answer_ends_in_the_midst_of_more_what_was_let_go_belongs_to_it
 
     assert over.barge_in.ends()
     assert over.said.text == "show me"
+
+
+# -- beside the answer's echo ------------------------------------------------------------------------------------------
+
+
+def test_what_is_noticed_beside_the_echo_ducks_before_its_window_comes_and_nothing_behind_it_lets_go() -> None:
+    over = Over()
+
+    assert over.noticed() == DUCKED
+    assert over.silent_for(3) == [DUCKED, DUCKED, 1.0]
+
+
+def test_what_is_noticed_again_and_again_and_may_be_a_voice_pauses() -> None:
+    over = Over()
+    gains = [(over.noticed(), *over.sounds(1, DOUBTED, NOISE_DBFS)) for _ in range(8)]
+
+    assert [gain for pair in gains for gain in pair].index(PAUSED) == 13, "the first window that ends 200 ms behind it"
+
+
+def test_what_is_noticed_again_and_again_and_is_no_voice_lets_go() -> None:
+    over = Over()
+    gains = [(over.noticed(), *over.sounds(1, 0.0, NOISE_DBFS)) for _ in range(8)]
+
+    assert gains[0] == (DUCKED, DUCKED)
+    assert gains[-1] == (1.0, 1.0)
+
+
+def test_before_an_answer_is_audible_nothing_is_ducked() -> None:
+    assert Over(audible=False).noticed() == 1.0

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from flowgraph.units import MS
+from flowgraph.units import MS, SECOND
 from nodes.dialogue import BACKCHANNELS, INTERRUPTIONS
 from nodes.turns.overlap import Attention, Listening, Overlap, Verdict, is_echo, phrases
-from nodes.vocabulary import Voice
+from nodes.vocabulary import DoubleTalk, Voice
 
 LISTENING = Listening(
     confirm_after=700 * MS,
@@ -139,3 +139,16 @@ def test_a_noise_that_goes_on_becomes_the_noise_of_the_room() -> None:
     told = [attention.hears(Voice(0.0, 1000, level_dbfs=-30.0)) for _ in range(200)]
     assert told.count(True) == 5
     assert attention.hears(Voice(0.0, 1000, level_dbfs=-20.0))
+
+
+def test_what_sounds_beside_the_echo_stands_out_however_soft_for_as_long_as_a_hiss_lasts() -> None:
+    attention = Attention()
+    told = []
+    for window in range(1, 11):
+        told.append(attention.notices(DoubleTalk(at=window * 32 * MS - 20 * MS)))
+        attention.hears(Voice(0.0, 1000, level_dbfs=-70.0, at=window * 32 * MS))
+
+    assert told == [True] * 6 + [False] * 4
+    assert not attention.hears(Voice(0.0, 1000, level_dbfs=-70.0, at=SECOND))
+    assert attention.notices(DoubleTalk(at=SECOND + MS)), "another sound"
+    assert attention.since == SECOND + MS
