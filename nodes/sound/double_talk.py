@@ -8,9 +8,9 @@
    0.4 s does, times the echo return. That is the loudest of half a second of echo, the median of the last such: a median doesn't mind who
    speaks over an answer, nor does it follow the rare peaks.
 3. Conservative where it doesn't know: a band that has not yet had half a second of echo tells nothing, and nor does one that comes back
-   almost as loud as it was played: there it is noise that is heard, or the devices state a wrong delay. (With 100 ms that no device states, it
-   still works; with 200 ms, echoes are taken for something else, about six times a minute.)
-4. At an echo return of −20 dB, eleven of twelve beginnings over an answer are told 10 to 50 ms after their first voiced sample. The twelfth
+   almost as loud as it was played: there it is noise that is heard. Where half of the bands come back so, the devices state a wrong delay, and
+   none tells anything.
+4. At an echo return of −20 dB, ten of eleven beginnings over an answer are told 10 to 50 ms after their first voiced sample. The eleventh
    is a synthetic hiss that stays below `AUDIBLE` in each band until its vowel comes: 109 ms. At −10 dB it is 10 to 149 ms.
 """
 
@@ -75,9 +75,14 @@ class DoubleTalk:
             powers = np.add.reduceat(spectra.real**2 + spectra.imag**2, self._edges, axis=1)
             heard, played = powers.tolist()  # so few are faster outside numpy
             clear = [band.judge(heard[index], played[index]) for index, band in enumerate(self._bands)]
-            if not found and any(clear):
+            if not found and any(clear) and self._aligned():
                 found = begin + self._step
         return found
+
+    def _aligned(self) -> bool:
+        """Is what comes back in most bands an echo?"""
+        known = [band.echoes for band in self._bands if band.known]
+        return 2 * sum(known) > len(known)
 
 
 class _Band:
@@ -107,6 +112,14 @@ class _Band:
             if self._count % BLOCK_STEPS == 0:
                 self._returned = sorted(self._peaks)[len(self._peaks) // 2]
                 self._peaks = [*self._peaks[1 - BLOCKS :], 0.0]
-        return self._returned < MOST_RETURNED and heard > max(
-            self._returned * CLEAR * echo, CLEAR_OF_FLOOR * floor, AUDIBLE
-        )
+        return self.echoes and heard > max(self._returned * CLEAR * echo, CLEAR_OF_FLOOR * floor, AUDIBLE)
+
+    @property
+    def known(self) -> bool:
+        """Has there been echo enough to tell how much comes back?"""
+        return self._count >= BLOCK_STEPS
+
+    @property
+    def echoes(self) -> bool:
+        """Is that little enough to be an echo?"""
+        return self._returned < MOST_RETURNED

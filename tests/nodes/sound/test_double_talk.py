@@ -75,6 +75,14 @@ def test_nothing_is_told_before_an_echo_was_heard_nor_where_nothing_is_played() 
     assert not found(silent, np.zeros_like(far))
 
 
+def test_where_the_devices_state_a_wrong_delay_hardly_anything_is_told() -> None:
+    far = answer()
+    near = through(far, response(loss_db=20, delay_ms=200)) + noise(len(far))
+    again = np.concatenate([near] * 3), np.concatenate([far] * 3)
+
+    assert len(found(*again)) <= 2, "what comes back before anything is known of all bands"
+
+
 def test_noise_in_the_room_that_is_louder_than_the_echo_is_none() -> None:
     far = answer()
     assert not found(through(far, response(loss_db=40)) + noise(len(far), -30), far)
