@@ -22,6 +22,9 @@ SECOND = 1_000_000_000
 RATE_HZ = 16_000
 DEMO = Path(__file__).parents[1] / "graphs/conversations/demo"
 
+FIRST_VOICED = 1600
+"""Samples of the bundled caller's recordings before their first voiced one (`speech` in demo.yaml)."""
+
 Samples = npt.NDArray[np.float32]
 
 

@@ -579,6 +579,14 @@ MUTANTS = (
         "if lasts or (voice.speaking", "if (voice.speaking", TAKING,
     ),
     Mutant(
+        0, "what sounds beside the echo ducks nothing before the canceller lets it through", BARGE_IN,
+        "if self._attention.notices(beside) and audible and", "if False and audible and", TAKING,
+    ),
+    Mutant(
+        0, "an answer that is paused when the microphone's sound ends stays so", DIALOGUE,
+        "self.ctx.turn.set_gain(1.0)  # nobody will say any more: an answer that is ducked or paused goes on", "pass", TAKING,
+    ),
+    Mutant(
         0, "after a cough the answer stays paused", BARGE_IN,
         "            self._overlap, self._let_go = None, overlap\n            self._turn.set_gain(1.0)",
         "            self._overlap, self._let_go = None, overlap", TAKING,
