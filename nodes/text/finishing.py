@@ -22,6 +22,7 @@ from typing import Literal
 from nodes.text.dictation import dictated
 from nodes.text.lexicon import (
     ADJECTIVES,
+    ADVERBIAL,
     ADVERBS,
     ANSWERS,
     AUXILIARIES,
@@ -55,6 +56,7 @@ from nodes.text.lexicon import (
     SUBJECTS,
     SUPERLATIVES,
     TOLD,
+    TURNED,
     TWO_OBJECTS,
 )
 
@@ -181,12 +183,10 @@ def _dangles(words: list[str]) -> bool:
         return _lacks_verb(words)
     if last == "in" and before in RECIPIENTS:
         return len(words) < 3 or words[-3] not in LET_IN
-    if last in PARTICLES:
-        return not (
-            before in RECIPIENTS | {"it", "that", "this"} or words[0] in ("turn", "switch", "come", "go", "shut")
-        )
     start = _start(words)
     verb = start[0] if start else ""
+    if last in PARTICLES and not (last in ADVERBIAL and len(words) > 2):
+        return before not in RECIPIENTS | {"it", "that", "this"} and verb not in TURNED
     if verb in NEED_OBJECT and len(start) == 1:
         return True
     return verb in TWO_OBJECTS and len(start) == 2 and last in RECIPIENTS
@@ -245,7 +245,7 @@ def _start(words: list[str]) -> list[str]:
     while rest and (
         rest[0] in FILLERS or rest[0] in COURTESY or rest[0] in ("and", "then", "just", "hey", "hello", "hi")
     ):
-        rest = rest[1:]
+        rest = rest[2:] if rest[:2] == ["thank", "you"] else rest[1:]
     if len(rest) > 1 and rest[0] in POLITE and rest[1] == "you":
         rest = rest[2:]
         while rest and rest[0] in ("please", "just", "also"):
@@ -307,7 +307,7 @@ def _requests(words: list[str]) -> bool:
 def _is_request(words: list[str]) -> bool:
     if not words or words[0] not in REQUESTS:
         return False
-    objects = [word for word in words[1:] if word not in COURTESY and word not in RECIPIENTS]
+    objects = [word for word in words[1:] if word not in COURTESY | RECIPIENTS | {"you"}]
     if objects and objects[0] in ("i", "we", "he", "she", "they"):
         return False  # "stop I have another question": what it begins with is no object
     return bool(objects) or (words[0] not in NEED_OBJECT and len(words) == 1)

@@ -38,6 +38,10 @@ PARTICLES = _words(
     "in on up off out over down about around through to like after before under that this what where when how"
 )
 """These end a clause behind a verb and its object ("turn it on") or in a question ("where are you from"); else they open one."""
+ADVERBIAL = _words("off out down up")
+"""Of these, what ends many a clause behind its verb, too: "he logged off", "I woke up"."""
+TURNED = _words("turn switch come go shut put keep leave get")
+"""A request with one of these may end with a particle, whatever its object: "could you turn the light on"."""
 STRANDED = _words("of from for with at by to about in on like")
 STRANDERS = _words(
     "come go talk think look listen wait know hear made called live work belong talking thinking looking waiting"
@@ -67,7 +71,7 @@ LET_IN = _words("let bring take put get check count fill sign log call invite")
 """Behind these and a recipient "in" closes the clause: "let me in", but "that you sent me in"."""
 TWO_OBJECTS = _words("tell show give send read")
 """Behind these a recipient alone is not enough: "tell me"."""
-COURTESY = _words("please thanks thank you now today tomorrow tonight again okay ok")
+COURTESY = _words("please thanks thank now today tomorrow tonight again okay ok")
 ANSWERS = _words(
     "yes yeah yep yup no nope sure okay ok right correct exactly certainly absolutely definitely never always"
 )
