@@ -121,7 +121,9 @@ class Dialogue(Node):
         "(`flow tune` fits them).",
     )
     words_weight: float = Field(
-        1.0, ge=0, description="`model`: how much the words count beside the sound; 0 = not at all."
+        1.0,
+        ge=0,
+        description="`model`: how much the words count beside the sound; 0 = not at all, 1 = they decide where they tell, and the sound where they don't.",
     )
     speculate_after: Duration | Literal["off"] = Field(
         "off", description="Begin to prepare an answer after so much silence, before the turn is over; `off` waits."

@@ -40,7 +40,7 @@ STEP_MS = 100
 """Checkpoints are told apart to this: a model is asked in the first window of 32 ms behind each."""
 BUDGETS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)
 TIMEOUTS_MS = (800, 1000, 1200, 1500, 2000, 2500)
-WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+WEIGHTS = (0.0, 0.125, 0.25, 0.5, 1.0)
 """From the sound alone to the words where they tell, and the sound where they don't."""
 FINAL_TIMEOUT_MS = 300.0
 """`dialogue.final_timeout`: without a final transcript the partial one counts so much later."""
