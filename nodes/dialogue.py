@@ -123,6 +123,7 @@ class Dialogue(Node):
     words_weight: float = Field(
         1.0,
         ge=0,
+        le=1,
         description="`model`: how much the words count beside the sound; 0 = not at all, 1 = they decide where they tell, and the sound where they don't.",
     )
     speculate_after: Duration | Literal["off"] = Field(

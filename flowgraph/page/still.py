@@ -28,7 +28,7 @@ SPARE = 34
 TITLE = 16
 """Height of the title, to which its lines come …"""
 LINE = 18
-LINE_LENGTH = 118
+LINE_LENGTH = 100
 """… of so many characters."""
 LEAST = 880
 """Width of the picture: such a line has to fit."""
@@ -49,14 +49,14 @@ def write(path: Path, picture: str) -> None:
 
 
 def of_comparison(comparison: Comparison) -> str:
-    """The SVG's text."""
+    """The SVG's text. What it needs is there if `require` says so."""
     gained = len(comparison.graphs) > 2 and bool(comparison.gains())
     spec = charts.gained(comparison) if gained else charts.waterfall(comparison)
     return _drawn(spec, findings.headline(comparison))
 
 
 def of_sweep(sweep: Tuned, budgets: Sequence[float], budget: float) -> str:
-    """The SVG's text. `budget`: the one that its headline is about."""
+    """The same of a sweep. `budget`: the one that its headline is about."""
     return _drawn(tuned.curve_chart(sweep, budgets), tables.headline(sweep, budget))
 
 

@@ -64,7 +64,13 @@ class DoubleTalk:
         """Samples, a multiple of 10 ms, up to the end of the first step in which something else sounds; 0 = in none."""
         import numpy as np
 
-        self._silent = 0 if far.any() else self._silent + len(far) // self._step
+        if far.any():
+            if self._silent >= STEPS_A_SECOND:
+                for band in self._bands:
+                    band.forget_floor()  # a fan may have been switched on
+            self._silent = 0
+        else:
+            self._silent += len(far) // self._step
         both = np.concatenate((self._past, (near, far)), axis=1)
         self._past = both[:, len(near) :]
         if self._silent >= STEPS_A_SECOND:
@@ -113,6 +119,10 @@ class _Band:
                 self._returned = sorted(self._peaks)[len(self._peaks) // 2]
                 self._peaks = [*self._peaks[1 - BLOCKS :], 0.0]
         return self.echoes and heard > max(self._returned * CLEAR * echo, CLEAR_OF_FLOOR * floor, AUDIBLE)
+
+    def forget_floor(self) -> None:
+        """Nothing was heard for a while."""
+        self._floor = 1.0
 
     @property
     def known(self) -> bool:

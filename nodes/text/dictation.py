@@ -12,18 +12,26 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from nodes.text.lexicon import MONTHS
+
 FIGURES = {
     "zero": "0", "oh": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
 }  # fmt: skip
 REPEATS = {"double": 2, "triple": 3}
-COUNTS = {**{word: int(figure) for word, figure in FIGURES.items()}, "ten": 10}
+COUNTS = {
+    **{word: int(figure) for word, figure in FIGURES.items()},
+    "ten": 10,
+    **{str(count): count for count in range(1, 21)},
+}
 TELEPHONE = (7, 10, 11)
 """So many digits may be a telephone number: local, national, with its country."""
 LEAST_OF_A_CODE = 4
 LEAST = 3
 """Fewer may be anything, where nobody asked for digits; and so may a single numeral …"""
-LEAST_IN_A_NUMERAL = 5
+LEAST_IN_A_NUMERAL = 7
 """… that is shorter: a year, a price."""
+_SERVICE = re.compile(r"[2-9]11|112|999")
+"""Three digits that are a whole telephone number: of the North American plan, of Europe, of Britain."""
 _NATIONAL = re.compile(r"[2-9]\d{9}|1[2-9]\d{9}")
 _SO_MANY = re.compile(r"\b(\w+) digits?\b")
 _TELEPHONE = re.compile(r"\b(?:phone|telephone|mobile|cell|call|reach)\b")
@@ -37,19 +45,22 @@ def dictated(words: Sequence[str], question: str, wanted: Literal["number", "cod
     `wanted`: what that asks for.
     """
     tokens = _run(words)
+    before = words[-len(tokens) - 1] if len(words) > len(tokens) else ""
+    if before in MONTHS or (tokens == ["one"] and before):
+        return "none"  # a date; "I don't have one"
     if len(tokens) > 1 and tokens[-1] in REPEATS:
         return "part"
     digits = _expanded(tokens)
     if not digits or not (wanted or (len(digits) >= LEAST and (len(tokens) > 1 or len(digits) >= LEAST_IN_A_NUMERAL))):
         return "none"
     counted = _SO_MANY.search(question) if wanted else None
-    if counted and (count := COUNTS.get(counted[1]) or (int(counted[1]) if counted[1].isdigit() else 0)):
+    if counted and (count := COUNTS.get(counted[1], 0)):
         return "all" if len(digits) >= count else "part"
     if wanted == "code":
         return "perhaps" if len(digits) >= LEAST_OF_A_CODE else "part"
     if _NATIONAL.fullmatch(digits) and _TELEPHONE.search(f"{question} {' '.join(words)}"):
         return "all"
-    return "perhaps" if len(digits) in TELEPHONE else "part"
+    return "perhaps" if len(digits) in TELEPHONE or _SERVICE.fullmatch(digits) else "part"
 
 
 def _run(words: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@
    may go on with "for four". A greeting, or "stop", is often only the beginning, and neither waits for an answer: unclear, too.
 3. A farewell or thanks behind words that could be the end is the end: "that was very kind of you, thank you and goodbye".
 4. Digits that are being dictated are unfinished until there may be as many as it takes (`nodes/text/dictation.py`).
-5. Other languages have their marks only: without words that we know, text is unclear.
+5. Other languages have their marks only, but for words that are spelled like English ones.
 
 The rules are those of descriptive grammar (Quirk et al., A Comprehensive Grammar of the English Language, on determiners,
 inversion and stranded prepositions); nothing is learned.
@@ -41,13 +41,16 @@ from nodes.text.lexicon import (
     LISTED_BEHIND,
     MONTH_BEGINS,
     MONTHS,
+    MOVABLE,
     NEED_OBJECT,
+    NEEDED,
     NUMBERS,
     OPENINGS,
     OPENS,
     PARTICLES,
-    PLURAL_FIRST,
+    PHRASAL,
     POLITE,
+    PRONOMINAL,
     QUESTION_WORDS,
     RECIPIENTS,
     REQUESTS,
@@ -55,6 +58,8 @@ from nodes.text.lexicon import (
     STRANDERS,
     SUBJECTS,
     SUPERLATIVES,
+    TEENS,
+    TENS,
     TOLD,
     TURNED,
     TWO_OBJECTS,
@@ -63,7 +68,8 @@ from nodes.text.lexicon import (
 Finish = Literal["finished", "unclear", "unfinished"]
 Asked = Literal["nothing", "open", "yes_no", "number", "code"]
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_WORD = re.compile(r"\d+(?:[.,:/]\d+)+|[^\W_]+(?:['’][^\W_]+)*")
+"""A number with its marks is one: 7:30, 19.99."""
 
 SHORTEST_LIST = 3
 """So many nouns in a row, without an "and", are a list that goes on; two may be one thing ("orange juice")."""
@@ -82,7 +88,7 @@ _THINKING = re.compile(
     r"\b(?:you know|i mean|let me see|let me think|let me|let us|hold on|what was it|how do you say)$"
 )
 _NAMES = re.compile(
-    r"\b(?:my name is|my name's|people call me|friends call me|i am called) \w+(?: \w+)?$|\bthis is \w+(?: \w+)? speaking$"
+    r"\b(?:my name is|my name's|people call me|friends call me|i am called) \w+(?: (?!(?:and|but|i)\b)\w+){0,2}$|\bthis is \w+(?: \w+)? speaking$"
 )
 _FAREWELL = re.compile(rf"\b(?:{'|'.join(sorted(FAREWELLS))})[.!]?\s*$".replace(" ", r"\s+"), re.IGNORECASE)
 _LEADS_IN = re.compile(rf"\b(?:{'|'.join(sorted(LEAD_INS | FILLERS))})$", re.IGNORECASE)
@@ -90,9 +96,12 @@ _MARKS = " \t\n.,;:!…–—-"
 """All but the question mark, which tells something."""
 _CALLED = re.compile(r"\b(?:people call me|friends call me|i am called|i'm called)$")
 _NUMBER = re.compile(r"\b(?:number|digits)\b")
+_FEW_DIGITS = re.compile(r"\b(?:which|how many|house|room|flat|apartment|seat|gate|platform|floor|page)\b")
+"""Where these are asked for, a number has a digit or three."""
 _CODE = re.compile(r"\b(?:code|pin|password)\b")
 _DATE = re.compile(
-    rf"\b(?:{'|'.join(sorted(MONTHS))}) (?:\d{{4}}|(?:{'|'.join(sorted(CENTURIES))}) (?:\w+ )?(?!\w+ty$)\w+)$"
+    rf"\b(?:{'|'.join(sorted(MONTHS))})(?: \w+){{0,2}} (?:\d{{4}}|(?:{'|'.join(sorted(CENTURIES))}) "
+    rf"(?:(?:{'|'.join(sorted(TENS))}) \w+|{'|'.join(sorted(TEENS))}))$"
 )
 
 
@@ -108,11 +117,15 @@ def _sounds(text: str, question: str) -> Finish:
     if not words:
         return "unclear"
     joined, wanted = " ".join(words), asked(question)
-    if text.endswith("?") or joined in CLOSED or (joined in ELLIPSES and wanted != "nothing"):
+    if text.endswith("?") or joined in CLOSED or (joined in ELLIPSES and wanted == "yes_no"):
         return "finished"
     if joined in OPENINGS:
         return "unclear"
-    if _TRAILS.search(text) or _dangles(words):
+    if _TRAILS.search(text):
+        return "unfinished"
+    if words[-1] in PRONOMINAL and len(words) > 2:
+        return "unclear"
+    if _dangles(words):
         return "unfinished"
     words = [word for word in words if word not in FILLERS]
     if _dangles(words) or _lists(words):
@@ -138,11 +151,14 @@ def asked(text: str) -> Asked:
     sentence = re.split(r"(?<=[.!?…])\s+", text)[-1]
     words = words_of(sentence)
     joined = " ".join(words)
-    if _CODE.search(joined):
-        return "code"
-    if _NUMBER.search(joined):
-        return "number"
     first = next((word for word in words if word not in LEAD_INS), "")
+    dictate = first not in AUXILIARIES - POLITE and not _FEW_DIGITS.search(
+        joined
+    )  # "could you tell me the code", not "is that the code"
+    if dictate and _CODE.search(joined):
+        return "code"
+    if dictate and _NUMBER.search(joined):
+        return "number"
     return "yes_no" if first in AUXILIARIES and " or " not in joined else "open"
 
 
@@ -163,6 +179,12 @@ def _dangles(words: list[str]) -> bool:
         return True
     if last in STRANDED and _strands(words):
         return False
+    if _asks_where(words) or (before == "do" and last in ("it", "that", "this") and len(words) > 2):
+        return False
+    if last in NEEDED and any(word in QUESTION_WORDS or word in ("all", "that") for word in words[:-1]):
+        return False  # "what do you want", "that's all I need"
+    if last == "do" and before in SUBJECTS and len(words) > 3 and words[-3] in AUXILIARIES:
+        return False  # "what can you do"
     if last in OPENS or (last in ADJECTIVES and before in DETERMINERS) or (last in ADVERBS and before in AUXILIARIES):
         return True
     if last in SUPERLATIVES and before == "the":
@@ -185,11 +207,27 @@ def _dangles(words: list[str]) -> bool:
         return len(words) < 3 or words[-3] not in LET_IN
     start = _start(words)
     verb = start[0] if start else ""
-    if last in PARTICLES and not (last in ADVERBIAL and len(words) > 2):
-        return before not in RECIPIENTS | {"it", "that", "this"} and verb not in TURNED
-    if verb in NEED_OBJECT and len(start) == 1:
+    if verb in NEED_OBJECT and all(word in PARTICLES or word in COURTESY for word in start[1:]):
         return True
+    if last in PARTICLES:
+        return not _closes(last, before, words, verb)
     return verb in TWO_OBJECTS and len(start) == 2 and last in RECIPIENTS
+
+
+def _closes(last: str, before: str, words: list[str], verb: str) -> bool:
+    """May this particle be the end?"""
+    if last in ADVERBIAL and len(words) > 1:
+        return True
+    if before in BE or verb in BE:
+        return last in MOVABLE or last == "in"  # "the light is on", "is the oven on"
+    if before in RECIPIENTS or before in ("it", "that", "this"):
+        return last in MOVABLE or last == "in"
+    return before in PHRASAL or (verb in TURNED and last in MOVABLE)
+
+
+def _asks_where(words: list[str]) -> bool:
+    """A question of three words: "where are we", "who is she"."""
+    return len(words) > 2 and words[-3] in ("where", "who", "how") and words[-2] in BE and words[-1] in SUBJECTS
 
 
 def _strands(words: list[str]) -> bool:
@@ -223,9 +261,10 @@ def _listed(words: list[str]) -> list[str]:
 
 def _lists(words: list[str]) -> bool:
     """Does it end within a list: "I need milk eggs butter"?"""
+    if words[0] in QUESTION_WORDS or words[0] in AUXILIARIES or _introduces(words):
+        return False
     items = _listed(words)
-    plurals = len(items) == 2 and all(item.endswith("s") for item in items) and items[0] not in PLURAL_FIRST
-    return (plurals or len(items) >= SHORTEST_LIST) and all(map(_is_item, items))
+    return len(items) >= SHORTEST_LIST and all(map(_is_item, items))
 
 
 def _is_item(word: str) -> bool:
@@ -273,6 +312,8 @@ def _asks(words: list[str]) -> bool:
     if start and start[0] in QUESTION_WORDS and len(start) >= 3:
         return True
     for index in range(len(words) - 2):
+        if words[index] in POLITE and words[index + 1] == "you" and words[index + 2] in REQUESTS:
+            return len(words) > index + 3 and _is_request(words[index + 2 :])
         if words[index] in AUXILIARIES and words[index + 1] in SUBJECTS:
             return True  # inverted, and something behind it
         if words[index] in QUESTION_WORDS and words[index + 1] in AUXILIARIES:
@@ -308,6 +349,8 @@ def _is_request(words: list[str]) -> bool:
     if not words or words[0] not in REQUESTS:
         return False
     objects = [word for word in words[1:] if word not in COURTESY | RECIPIENTS | {"you"}]
+    if words[0] in NEED_OBJECT:
+        objects = [word for word in objects if word not in ADVERBIAL and word != "on"]
     if objects and objects[0] in ("i", "we", "he", "she", "they"):
         return False  # "stop I have another question": what it begins with is no object
     return bool(objects) or (words[0] not in NEED_OBJECT and len(words) == 1)

@@ -16,12 +16,17 @@ BEGINNINGS = _words("well so like actually basically maybe perhaps anyway")
 LEAD_INS = _words("and so but okay ok then well or now")
 """A sentence may begin with these and mean what it means without them."""
 DETERMINERS = _words("a an the my your our their its his every each another any some only")
-OPENS = DETERMINERS | _words(
-    "and or but because if than as while although though unless until since whether nor plus minus versus "
-    "of from for with at by into onto between without within during against among toward towards via per past "
-    "i we they he she who's what's where's it's that's there's here's i'm i'd i'll i've we're we've we'll you're let's "
-    "very quite rather too these those whose which just even "
-    "want need wants needs wanted gonna wanna gotta"
+NEEDED = _words("want need wants needs wanted needed")
+OPENS = (
+    DETERMINERS
+    | NEEDED
+    | _words(
+        "and or but because if than as while although though unless until since whether nor plus minus versus "
+        "of from for with at by into onto between without within during against among toward towards via per past "
+        "i we they he she who's what's where's it's that's there's here's i'm i'd i'll i've we're we've we'll you're let's "
+        "very quite rather too these those whose which just even "
+        "gonna wanna gotta"
+    )
 )
 """Words that need another behind them, wherever they stand."""
 ADJECTIVES = _words(
@@ -40,6 +45,10 @@ PARTICLES = _words(
 """These end a clause behind a verb and its object ("turn it on") or in a question ("where are you from"); else they open one."""
 ADVERBIAL = _words("off out down up")
 """Of these, what ends many a clause behind its verb, too: "he logged off", "I woke up"."""
+MOVABLE = ADVERBIAL | _words("on over around through")
+"""These stand behind an object that is a pronoun: "turn it on"."""
+PHRASAL = _words("log check sign wake carry hang hold come move go give what's")
+"""With a particle they are whole: "log in", "what's up"."""
 TURNED = _words("turn switch come go shut put keep leave get")
 """A request with one of these may end with a particle, whatever its object: "could you turn the light on"."""
 STRANDED = _words("of from for with at by to about in on like")
@@ -60,11 +69,15 @@ MONTHS = _words("january february march april may june july august september oct
 SUBJECTS = _words("i you he she it we they this that there these those")
 LINKS = _words("that which who if because when while as and or")
 QUESTION_WORDS = _words("what who whom whose where when why how which")
+PRONOMINAL = _words("any some another these those")
+"""Behind a verb they may stand for what they mean: "do you have any"."""
 REQUESTS = _words(
     "tell show give play stop turn set open close call remind add cancel repeat say count sing start read find search send "
     "write put make explain describe switch skip pause resume translate name list spell calculate convert help check"
 )
-NEED_OBJECT = _words("tell show give remind send call set put make add find open close name spell translate convert")
+NEED_OBJECT = _words(
+    "turn switch tell show give remind send call set put make add find open close name spell translate convert"
+)
 """Requests that are nothing without an object."""
 RECIPIENTS = _words("me us him her them")
 LET_IN = _words("let bring take put get check count fill sign log call invite")
@@ -83,7 +96,9 @@ FAREWELLS = frozenset(
     )
 )  # fmt: skip
 """They end a conversation, or what was asked in it, behind whatever was said. None ends with another."""
-TOLD = _words("say says said saying tell tells told telling wave waves waved waving kiss kissed give gives gave")
+TOLD = _words(
+    "text write play translate called does mean means spell say says said saying tell tells told telling wave waves waved waving kiss kissed give gives gave"
+)
 """Behind these a farewell is what is told of: "I want to say goodbye"."""
 CLOSED = FAREWELLS | frozenset(
     (
@@ -91,14 +106,14 @@ CLOSED = FAREWELLS | frozenset(
         "of course", "go on", "go ahead", "i don't know", "i see", "help", "yes i do", "no i don't", "yes it is",
         "no it isn't", "yes i am", "no i'm not", "that's right", "that's wrong", "cancel",
         "continue", "next", "again", "pardon", "sorry", "nothing", "all right",
-        "alright", "why not", "of course not", "i think so", "i hope so", "i hope not",
+        "alright", "me too", "so do i", "so am i", "i think so too", "guess what", "i'd love to", "i don't want to", "i don't know why", "why not", "of course not", "i think so", "i hope so", "i hope not",
     )
 )  # fmt: skip
 """Complete as they stand, whatever had been asked."""
 ELLIPSES = frozenset(
     ("i do", "i don't", "i do not", "i can", "i can't", "i am", "i am not", "i have", "i will", "i would")
 )
-"""Complete as answers; else a verb is missing."""
+"""Complete as answers to a question for yes or no; else a verb is missing."""
 OPENINGS = frozenset(
     (
         "hello", "hello again", "hello there", "hi", "hi there", "hey", "hey there", "good morning", "good evening",
@@ -107,12 +122,13 @@ OPENINGS = frozenset(
     )
 )  # fmt: skip
 """Complete as they stand, and yet often said before what is really meant."""
-PLURAL_FIRST = _words("sports sales arms customs savings goods news clothes glasses")
-"""Plurals that stand before a noun; others don't, so that two plurals in a row are two items of a list."""
 LISTED_BEHIND = BE | _words("have has had need like want buy get take bring eat drink sell see")
 """A list may stand behind these."""
 CENTURIES = _words("eighteen nineteen twenty")
-"""A year begins with these."""
+"""A year begins with these …"""
+TENS = _words("twenty thirty forty fifty sixty seventy eighty ninety oh")
+TEENS = _words("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen")
+"""… and ends with one of these, or with one of those before it and a digit."""
 NUMBERS = _words(
     "zero oh one two three four five six seven eight nine double triple ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy "
     "eighty ninety hundred thousand"

@@ -144,8 +144,8 @@ class Attention:
     def notices(self, beside: DoubleTalk) -> bool:
         """Before a canceller lets it through, and between two windows."""
         self._noticed_at = beside.at
-        if self._unlike > UNLIKE_WINDOWS:
-            return False
+        if self._unlike > UNLIKE_WINDOWS or len(self._levels) == 1:
+            return False  # (without windows nothing would tell that it is over)
         self.since = self.since or beside.at
         return True
 

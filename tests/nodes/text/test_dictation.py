@@ -21,7 +21,8 @@ def extent(text: str, question: str = "") -> str:
         ("it is three four nine", CARD, "part"), ("it is three four nine eight", CARD, "all"), ("3498", CARD, "all"), ("34", CARD, "part"),
         ("seven four three", DOOR, "part"), ("seven four three one", DOOR, "perhaps"), ("nothing", DOOR, "none"),
         ("one two three four", "What is your 6-digit code?", "part"), ("one two three four five six", "What is your six-digit code?", "all"),
-        ("one two", "What is the number with one digit?", "all"),
+        ("one two", "What is the number with one digit?", "all"), ("five", "What are the last \u00b2 digits of your number?", "part"),
+        ("five", "What are the last 4 digits?", "part"), ("I don't have one", PHONE, "none"), ("July 4 1985", "", "none"),
     ],
 )  # fmt: skip
 def test_as_many_as_were_asked_for_are_all(text: str, question: str, said: str) -> None:
@@ -42,7 +43,9 @@ def test_a_telephone_number_is_whole_by_its_length_and_its_first_digit(text: str
     assert extent(text, question) == said
 
 
-@pytest.mark.parametrize("text", ["in 1984", "it costs 350", "nine times seven", "double", "five five", "", "route 66"])
+@pytest.mark.parametrize(
+    "text", ["in 1984", "it costs 350", "nine times seven", "double", "five five", "", "route 66", "34500", "7:30"]
+)
 def test_a_numeral_is_not_dictated(text: str) -> None:
     assert extent(text) == "none"
 

@@ -154,7 +154,7 @@ def test_a_full_stop_proves_nothing_and_other_marks_do() -> None:
     "text",
     [
         "how far is it to the nearest", "show me the cheapest", "my friends call me", "I was born on the twelfth of March nineteen",
-        "it was built in nineteen", "the bill that you sent me in", "we have apples oranges", "I am", "I don't", "show me the um nearest",
+        "it was built in nineteen", "the bill that you sent me in", "I am", "I don't", "show me the um nearest",
     ],
 )  # fmt: skip
 def test_a_modifier_a_name_a_year_or_a_verb_is_missing(text: str) -> None:
@@ -175,12 +175,41 @@ def test_what_only_looks_like_that_is_not(text: str, whole: str) -> None:
     assert finish(text) == whole
 
 
+@pytest.mark.parametrize("text", ["I do", "I am.", "I don't"])
+def test_an_ellipsis_is_finished_where_yes_or_no_was_asked(text: str) -> None:
+    assert finish(text, QUESTIONS["yes_no"]) == "finished"
+    assert finish(text, QUESTIONS["open"]) == finish(text) == "unfinished"
+
+
 @pytest.mark.parametrize(
-    "text", ["I do", "I am.", "I don't", "I was born on the third of May nineteen eighty four", "it was in March 1984"]
-)
-def test_an_ellipsis_or_a_date_in_full_is_finished_as_an_answer(text: str) -> None:
-    assert finish(text, QUESTIONS["open"]) == "finished"
-    assert finish(text) != "finished"
+    ("text", "whole"),
+    [
+        ("I was born on the third of May nineteen eighty four", "finished"), ("it was in March 1984", "finished"),
+        ("July fourth nineteen eighty five it was July fourth nineteen eighty five", "finished"), ("I was born on July 4 1985", "finished"),
+        ("I was born on July twenty one", "unclear"), ("the meeting is on may twenty one", "unclear"),
+    ],
+)  # fmt: skip
+def test_a_date_in_full_is_finished_as_an_answer(text: str, whole: str) -> None:
+    assert finish(text, QUESTIONS["open"]) == whole
+    assert finish(text) == "unclear"
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("set an alarm for 7:30", "finished"), ("wake me up at 7:30", "unclear"), ("the price is 19.99", "unclear"), ("10,000", "unclear"),
+        ("what is 12000 plus 34500", "finished"), ("call nine one one", "unclear"), ("my phone number is 555-0147", "unclear"),
+        ("remind me to", "unfinished"), ("tell me about", "unfinished"), ("turn on", "unfinished"), ("can you turn off", "unfinished"),
+        ("can you remind me to", "unfinished"), ("could you find me", "unclear"), ("turn it off", "finished"), ("can you hear me", "finished"),
+        ("what do you want", "finished"), ("that's all I need", "unclear"), ("do you have any", "unclear"), ("give me another", "unclear"),
+        ("what can you do", "finished"), ("let's do it", "unclear"), ("me too", "finished"), ("where are we", "finished"), ("who is she", "finished"),
+        ("the light is on", "unclear"), ("is the oven on", "finished"), ("volume up", "unclear"), ("what's up", "unclear"), ("log in", "unclear"),
+        ("I like Disney's movies", "unclear"), ("my name is John Fitzgerald Kennedy", "finished"), ("my name is John and we", "unfinished"), ("is dinner ready yet", "finished"),
+        ("text mom goodbye", "unclear"), ("play thank you", "finished"), ("the movie is called goodbye", "unclear"),
+    ],
+)  # fmt: skip
+def test_what_people_say_to_an_assistant(text: str, whole: str) -> None:
+    assert finish(text) == whole
 
 
 def test_a_year_may_go_on_behind_its_tens() -> None:
@@ -220,7 +249,8 @@ def test_yes_and_no_are_finished_where_they_were_asked_for() -> None:
     [
         ("", "nothing"), ("It is noon.", "nothing"), ("Shall I tell you a story?", "yes_no"),
         ("All right. And do you want to hear more?", "yes_no"), ("Would you like tea or coffee?", "open"),
-        ("What is your phone number?", "number"), ("And the code of your door?", "code"), ("How many people?", "open"), ("What can I do for you?", "open"),
+        ("What is your phone number?", "number"), ("And the code of your door?", "code"), ("Is that the right number?", "yes_no"), ("Could I have your phone number?", "number"),
+        ("How many digits does it have?", "open"), ("What is your house number?", "open"), ("How many people?", "open"), ("What can I do for you?", "open"),
         ("What is your number? I will write it down.", "nothing"),
     ],
 )  # fmt: skip
