@@ -32,6 +32,17 @@ def found(near: Samples, far: Samples) -> list[int]:
     return [begin + samples for begin, samples in told if samples]
 
 
+def test_a_fan_that_is_switched_on_between_two_answers_is_none() -> None:
+    far = answer()
+    near = through(far, response(loss_db=20, delay_ms=10)) + noise(len(far))
+    pause = np.zeros(5 * RATE_HZ, np.float32)
+    fan = np.pad(noise(len(far) + 3 * RATE_HZ, -45.0), (len(near) + 2 * RATE_HZ, 0))
+
+    told = found(np.concatenate((near, pause, near)) + fan, np.concatenate((far, pause, far)))
+
+    assert not told
+
+
 @pytest.mark.parametrize("loss_db", [10, 20, 30])
 @pytest.mark.parametrize("floor_dbfs", [-75, -65, -50])
 def test_an_echo_alone_is_none(loss_db: float, floor_dbfs: float) -> None:
