@@ -152,9 +152,8 @@ def asked(text: str) -> Asked:
     words = words_of(sentence)
     joined = " ".join(words)
     first = next((word for word in words if word not in LEAD_INS), "")
-    dictate = first not in AUXILIARIES - POLITE and not _FEW_DIGITS.search(
-        joined
-    )  # "could you tell me the code", not "is that the code"
+    # "Could you tell me the code?" asks for it, "is that the code?" doesn't.
+    dictate = first not in AUXILIARIES - POLITE and not _FEW_DIGITS.search(joined)
     if dictate and _CODE.search(joined):
         return "code"
     if dictate and _NUMBER.search(joined):
