@@ -25,7 +25,7 @@ from flowgraph.session import Session
 from nodes.sound.levels import AUDIBLE_DBFS
 from nodes.vocabulary import Audio, Heard, Played, SpeechStarted
 from tests.nodes.sound.conftest import do_without
-from tests.rooms import DEMO, FIRST_VOICED, RATE_HZ, Samples, open_speakers, recorded
+from tests.rooms import DEMO, RATE_HZ, Samples, clear, open_speakers, recorded
 from tests.sound_card import NoSoundCard, SoundCard, sound_card
 
 pytestmark = [pytest.mark.sound, pytest.mark.timeout(180)]
@@ -211,7 +211,7 @@ class Outcome:
         sound, found = recorded(STOP), []
         count = sum(turn["interrupted"] for turn in self.turns)
         for begin, share in self.captured.find(sound, count):
-            onset = begin + FIRST_VOICED * SECOND // RATE_HZ
+            onset = begin + clear(sound) * SECOND // RATE_HZ
             advanced = next(at for at in self.advances if at > onset)
             up = max(at for at in (*self.advances, *(at for at, gain in self.gains if gain == 1)) if at < advanced)
             ducked = next(at for at, gain in self.gains if at > up and gain < 1)
@@ -223,14 +223,14 @@ class Outcome:
 
 @dataclasses.dataclass
 class Interruption:
-    """Milliseconds from when the microphone captured the user's first voiced sample: a hiss at the level of the echo."""
+    """Milliseconds from when the microphone captured the user's first sound that is clearly louder than the echo."""
 
     whole: float
     """The share of it that arrived (louder by 3 dB): a sound server that is starved drops pieces of what `paplay` plays."""
     noticed_ms: float
     """The VAD says so."""
     ducked_ms: float
-    """It has been ducked since then."""
+    """It has been ducked since then: before the first clear sound, where something of the hiss before that was heard."""
     silent_ms: float
     """The last audible sample at the ear."""
     certain_ms: float

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from flowgraph.tuning.curve import figures
 from flowgraph.tuning.run import sweeps_of, tune
+from nodes.turns import fitting
 from nodes.turns.fitting import NEVER, Fit, Gap, Score, fitted_settings, gaps_of
 from tests.tuning.heard import FAST, Says, heard, optimized, replayed
 
@@ -134,7 +135,9 @@ def test_what_is_fitted_does_in_the_dialogue_what_the_fit_says() -> None:
         assert found.decided <= 300
 
 
-def test_fitted_thresholds_keep_their_budget_in_the_replay() -> None:
+def test_fitted_thresholds_keep_their_budget_in_the_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "WEIGHTS", (0.0, 1.0))  # all take half a minute
+    monkeypatch.setattr(fitting, "TIMEOUTS_MS", (800, 1500))
     rng = random.Random(3)
     says = [
         Says(
