@@ -147,8 +147,9 @@ BUDGETS: Mapping[float, Mapping[int, float]] = {
 """Budget of cut-offs → thresholds, where to begin; `flow tune` fits one's own.
 
 Fitted by `nodes/turns/fitting.py` for Smart Turn v3.2, with `unfinished_silence` 2 s, to 830 pauses of four synthetic voices (`turns/fit` of
-the recorded users) and one person (half of what `make_human.py --split` makes). On the other four synthetic voices 5 % came out as 5.7 %,
-on the other half of the person's utterances as 7.4 %.
+the recorded users) and one person (half of what `make_human.py --split` makes). The words' rules
+were older then: replayed with today's, 5 % comes out as 6.4 % on the half of the person's utterances that it was fitted to, and as 6.9 % on
+the other half.
 """
 
 
