@@ -43,7 +43,8 @@ class Mic(Node):
         20, ge=10, le=200, description="Length of a frame; a multiple of the device's blocks of 10 ms."
     )
     latency: Literal["low", "high"] = Field(
-        "low", description="The device's own buffer: `high` where `low` loses sound."
+        "low",
+        description="The device's own buffer. `low` grows by itself where the device says that it loses sound; `high`: 35 ms or so, at once.",
     )
 
     def problems(self) -> Iterator[str]:

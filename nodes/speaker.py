@@ -36,7 +36,10 @@ class Speaker(Node):
     device: DeviceName = Field(
         "default", description="`default`, a part of a device's name, `file:PATH.wav`, or `null` (silent, but paced)."
     )
-    latency: Literal["low", "high"] = Field("low", description="The device's own buffer: `high` where `low` crackles.")
+    latency: Literal["low", "high"] = Field(
+        "low",
+        description="The device's own buffer. `low` grows by itself where it runs dry; `high`: 35 ms or so, at once.",
+    )
     buffer: Duration = Field(
         5 * SECOND,
         ge=40 * MS,

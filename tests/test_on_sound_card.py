@@ -132,7 +132,7 @@ async def converse(folder: Path) -> dict[str, Any]:
         if not enough.done():
             await finished  # the ear never ends by itself
         report.finish()
-        stream = session.node("speaker")._line.stream  # type: ignore[attr-defined]
+        stream = session.node("speaker")._line.device.stream  # type: ignore[attr-defined]
         output_latency_ms = stream.output_latency_ns / MS
     np.savez(
         folder / "ear.npz",
@@ -265,7 +265,9 @@ def talk(card: SoundCard, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run
 
 def converse_aloud(card: SoundCard, folder: Path) -> tuple[Running, Path]:
     with MonitorRecording(folder / "monitor.wav", source="speaker.monitor", rate_hz=RATE_HZ, environ=card.environment):
-        running = Running(card, folder, "--set", "dialogue.barge_in=headphones", "--output", "talk.wav")
+        running = Running(
+            card, folder, "--set", "dialogue.barge_in=headphones", "--set", "mic.latency=high", "--output", "talk.wav"
+        )
         try:
             running.until("listening")
             running.say("2-time")

@@ -52,7 +52,7 @@ async def converse(folder: Path, graph: str) -> None:
     def tell(event: str, **fields: Any) -> None:
         print(json.dumps({"event": event, **fields}), flush=True)
 
-    session = Session(Graph.load(graph, settings=["dialogue.barge_in=on"]))
+    session = Session(Graph.load(graph, settings=["dialogue.barge_in=on", "mic.latency=high"]))
     report = Report(session, lambda turn: tell("turn", **turn.to_json()))
     captured: list[Audio] = []
     played: list[Played] = []

@@ -100,7 +100,7 @@ async def measure(
         lines[0].heard, lines[1].fill = ear.heard, mouth.fill
         for line in lines:
             await room.start(line)
-        one_device = lines[0].stream is lines[1].stream
+        one_device = lines[0].device is lines[1].device
         deadline = clock.now() + round((mouth.seconds + STALLED_S) * SECOND)
         while not mouth.over and clock.now() < deadline and not failed.done():
             await asyncio.wait([failed], timeout=0.05)

@@ -4,7 +4,10 @@
 2. Its times come from the stream's own time info, on the session's clock. A time stamp of zero (some drivers have none) is
    replaced by the callback's time and the latency that the stream reports. Nothing is captured after the callback that brings
    it, nothing is heard before the callback that fills it, whatever the stamps say.
-3. A microphone and a speaker that are the same hardware share one duplex stream: two would drift apart.
+3. A microphone and a speaker that are the same hardware share one duplex stream: two would drift apart. What ALSA has under one name for a
+   sound server (`default`, `pipewire`, `pulse`) may be two: there, whenever only the microphone's block is ready, PortAudio's duplex stream throws
+   it away and tells nobody (pa_linux_alsa.c, PaAlsaStream_WaitForFrames). So each direction has its own, on the server's one clock.
+4. Nor is PortAudio's "low" latency enough for a sound server: a buffer of two blocks, 20 ms, against its cycles of 11 to 21 ms, loses sound silently.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ played from `output_at` on (clock, nanoseconds)."""
 
 BLOCKS_A_SECOND = 100
 STOP_S = 1.0
+SERVED_S = 0.02
+"""The lowest latency behind a sound server: a buffer of three blocks."""
 LIKED_HZ = 48_000
 """What sound hardware runs at. ALSA names 44.1 kHz as everybody's default, and would convert."""
 
@@ -47,6 +52,12 @@ class Hardware:
     """PortAudio's host API: devices of different ones can't share a stream."""
     channels: int
     rate_hz: int
+    served: bool = False
+    """It is ALSA's name for a sound server."""
+
+    def shares(self, other: Hardware) -> bool:
+        """Are the two directions of one device one stream?"""
+        return self.index == other.index and not self.served
 
 
 def no_hardware(direction: Direction) -> str:
@@ -105,7 +116,10 @@ def _hardware(index: int, direction: Direction) -> Hardware:
             except (sounddevice.PortAudioError, ValueError) as error:
                 refused = str(error)
             else:
-                return Hardware(index, device["name"], device["hostapi"], channels, rate_hz)
+                served = (
+                    sounddevice.query_hostapis()[device["hostapi"]]["name"] == "ALSA" and "(hw:" not in device["name"]
+                )
+                return Hardware(index, device["name"], device["hostapi"], channels, rate_hz, served)
     raise DeviceError(
         f"the {direction} device '{device['name']}' can't be used: {refused}",
         hint="is another program using it? `flow devices` shows the others",
@@ -123,12 +137,15 @@ class HardwareStream:
         block: Block,
         failed: Callable[[DeviceError], object],
         now: Callable[[], int],
-        latency: Literal["low", "high"] = "low",
+        latency: float | Literal["low", "high"] = "low",
     ) -> None:
-        """`block` and `failed` are called in PortAudio's thread. Raises DeviceError."""
+        """`block` and `failed` are called in PortAudio's thread. `latency` in seconds, or what the device calls so. Raises DeviceError."""
         sounddevice = _sounddevice()
         one = heard or played
         assert one is not None
+        if latency == "low" and one.served:
+            latency = SERVED_S
+        self.name = " and ".join(dict.fromkeys(device.name for device in (heard, played) if device))
         self.rate_hz = one.rate_hz
         self.blocks = 0
         """Callbacks so far. A stream whose number stands still is dead, whatever its driver says."""
@@ -175,14 +192,23 @@ class HardwareStream:
             self._stream.start()
         except sounddevice.PortAudioError as error:
             self._close()
-            names = " and ".join(dict.fromkeys(device.name for device in (heard, played) if device))
             hint = "is another program using it? `flow devices` shows the others"
-            raise DeviceError(f"can't open the sound device {names}: {error}", hint=hint) from None
+            raise DeviceError(f"can't open the sound device {self.name}: {error}", hint=hint) from None
 
     @property
     def output_latency_ns(self) -> int:
         """How long after its callback a sample is heard, as the stream reports it."""
         return int(self._out_latency)
+
+    @property
+    def latency_ns(self) -> int:
+        """Of the slower direction, as the stream reports it."""
+        return int(max(self._in_latency, self._out_latency))
+
+    @property
+    def faults(self) -> int:
+        """Times that the driver says that sound was lost, or came too late."""
+        return self.overflows + self.underflows
 
     async def stop(self) -> bool:
         """Stop at once, without playing what the device still has. False = the driver hangs, and is left alone.

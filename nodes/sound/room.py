@@ -7,14 +7,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from flowgraph.errors import DeviceError
 from nodes.sound.addresses import BUNDLED_CALLER, Address, Direction, conversation_path
-from nodes.sound.hardware import Hardware, HardwareStream, no_hardware, resolve
+from nodes.sound.device import Device
+from nodes.sound.hardware import Hardware, no_hardware, resolve
 from nodes.sound.paced import (
     BLOCK_MS,
     SILENT_SPEAKER_HZ,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     Samples = npt.NDArray[np.float32]
 
 SECOND = 1_000_000_000
-STALLED_S = 2.0
 QUIET_NS = 2 * SECOND
 """An answer that hasn't sounded for so long is over for who listens, whatever its player still hopes for."""
 
@@ -68,6 +67,8 @@ class Line:
     latency: Literal["low", "high"]
     block_ms: int
     """Length of a virtual device's blocks."""
+    say: Callable[[str], object]
+    """Called with what a user should know of the device."""
     failed: Callable[[DeviceError], object]
     """Called when the device is gone, maybe in a foreign thread."""
     heard: Heard | None = None
@@ -78,7 +79,7 @@ class Line:
     voice: Voice | None = None
     listener: Listener | None = None
     started: bool = False
-    stream: HardwareStream | PacedStream | None = None
+    device: Device | PacedStream | None = None
 
 
 class Room:
@@ -87,7 +88,7 @@ class Room:
     def __init__(self, clock: Clock) -> None:
         self.answer: Answer | None = None
         """The latest answer that was audible."""
-        self._now = clock.now
+        self._clock = clock
         self._lines: list[Line] = []
 
     @property
@@ -113,7 +114,7 @@ class Room:
         if address.kind == "default" and (lack := no_hardware("input")):
             say(f"{lack}: the bundled caller '{BUNDLED_CALLER}' speaks instead")
             address = Address("caller", BUNDLED_CALLER)
-        line = Line("input", 0, latency, block_ms, failed)
+        line = Line("input", 0, latency, block_ms, say, failed)
         match address.kind:
             case "null":
                 line.voice = Silence()
@@ -142,7 +143,7 @@ class Room:
         if address.kind == "default" and (lack := no_hardware("output")):
             say(f"{lack}: answers are played in silence, at the pace of a real one")
             address = Address("null")
-        line = Line("output", SILENT_SPEAKER_HZ, latency, BLOCK_MS, failed)
+        line = Line("output", SILENT_SPEAKER_HZ, latency, BLOCK_MS, say, failed)
         match address.kind:
             case "null":
                 line.listener = Nobody()
@@ -159,9 +160,9 @@ class Room:
         line.started = True
         if not all(other.started for other in self._lines):
             return
-        waiting = [other for other in self._lines if other.stream is None]
+        waiting = [other for other in self._lines if other.device is None]
         for one in waiting:
-            if one.stream is None:
+            if one.device is None:
                 await self._open(one, waiting)
 
     async def leave(self, line: Line) -> None:
@@ -170,15 +171,15 @@ class Room:
         if line not in self._lines:
             return
         self._lines.remove(line)
-        stream = line.stream
-        if stream is not None and not any(other.stream is stream for other in self._lines):
-            if isinstance(stream, HardwareStream):
-                await stream.stop()
+        device = line.device
+        if device is not None and not any(other.device is device for other in self._lines):
+            if isinstance(device, Device):
+                await device.stop()
             else:
-                stream.stop()
-        for device in (line.voice, line.listener):
-            if device is not None:
-                device.close()
+                device.stop()
+        for end in (line.voice, line.listener):
+            if end is not None:
+                end.close()
 
     def _agreed(self, hardware: Hardware) -> Hardware:
         """The same, at the rate of the other direction where they will share a stream."""
@@ -190,7 +191,7 @@ class Room:
 
     async def _open(self, line: Line, waiting: list[Line]) -> None:
         if line.hardware is None:
-            line.stream = self._paced(line)
+            line.device = self._paced(line)
             return
         partner = next(
             (
@@ -198,49 +199,30 @@ class Room:
                 for other in waiting
                 if other.hardware is not None
                 and other.direction != line.direction
-                and other.hardware.index == line.hardware.index
+                and other.hardware.shares(line.hardware)
             ),
             None,
         )
         sharing = [line, partner] if partner else [line]
         by_direction = {one.direction: one for one in sharing}
         microphone, speaker = by_direction.get("input"), by_direction.get("output")
-        block = self._hardware_block(microphone, speaker)
 
         def failed(error: DeviceError) -> None:
             for one in sharing:
                 one.failed(error)
 
-        def opened() -> HardwareStream:
-            return HardwareStream(
-                heard=microphone.hardware if microphone else None,
-                played=speaker.hardware if speaker else None,
-                block=block,
-                failed=failed,
-                now=self._now,
-                latency="high" if any(one.latency == "high" for one in sharing) else "low",
-            )
-
-        stream = await asyncio.to_thread(opened)
+        device = Device(
+            heard=microphone.hardware if microphone else None,
+            played=speaker.hardware if speaker else None,
+            block=self._hardware_block(microphone, speaker),
+            failed=failed,
+            say=line.say,
+            clock=self._clock,
+            latency="high" if any(one.latency == "high" for one in sharing) else "low",
+        )
+        await device.start()
         for one in sharing:
-            one.stream = stream
-        self._watch(stream, failed, stream.blocks)
-
-    def _watch(self, stream: HardwareStream, failed: Callable[[DeviceError], None], blocks: int) -> None:
-        """A device that falls silent without a word (its sound server has died) is a device that has failed."""
-
-        def look() -> None:
-            if not any(line.stream is stream for line in self._lines):
-                return
-            if stream.blocks == blocks:
-                hint = "is the sound server still running? `flow devices` shows what is there"
-                failed(
-                    DeviceError(f"the sound device has stopped: nothing came from it for {STALLED_S:.0f} s", hint=hint)
-                )
-            else:
-                self._watch(stream, failed, stream.blocks)
-
-        asyncio.get_running_loop().call_later(STALLED_S, look)
+            one.device = device
 
     @staticmethod
     def _hardware_block(
@@ -259,7 +241,7 @@ class Room:
 
     def _paced(self, line: Line) -> PacedStream:
         block = self._heard_block(line) if line.direction == "input" else self._played_block(line)
-        return PacedStream(rate_hz=line.rate_hz, now=self._now, block=block, block_ms=line.block_ms)
+        return PacedStream(rate_hz=line.rate_hz, now=self._clock.now, block=block, block_ms=line.block_ms)
 
     @staticmethod
     def _heard_block(line: Line) -> Callable[[int, int], bool]:

@@ -39,8 +39,10 @@ def tone(ms: int) -> np.ndarray:
 class Beeps(Node):
     """Says some beeps, each an answer of its own."""
 
+    after_s: float = 0.4
+
     async def run(self) -> AsyncIterator[Speech | End]:
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(self.after_s)
         for part in range(BEEPS):
             yield Speech(tone(100), RATE, text=f"Beep {part}. ", part=part, last=True)
             yield End()
@@ -81,7 +83,7 @@ async def run(talker: Node | None, until: Awaitable[None], folder: Path) -> tupl
         if not enough.done():
             await finished
         lines = [line for node in nodes.values() if (line := getattr(node, "_line", None)) is not None]
-        streams = {id(line.stream): line.stream for line in lines}
+        streams = [device.stream for device in dict.fromkeys(line.device for line in lines)]
     audio = [frame for frame in frames if isinstance(frame, Audio)]
     np.savez(
         folder / "captured.npz",
@@ -89,15 +91,14 @@ async def run(talker: Node | None, until: Awaitable[None], folder: Path) -> tupl
         at=np.concatenate([frame.at + np.arange(len(frame.samples)) * 62_500 for frame in audio]),
     )
     heard = [frame for frame in frames if isinstance(frame, Heard)]
-    stream = next(iter(streams.values()))
-    assert isinstance(stream, HardwareStream)
+    assert all(isinstance(stream, HardwareStream) for stream in streams)
     known = {
         "said": session.said,
         "streams": len(streams),
-        "rate_hz": stream.rate_hz,
-        "output_latency_ms": stream.output_latency_ns / MS,
-        "overflows": stream.overflows,
-        "underflows": stream.underflows,
+        "rate_hz": streams[0].rate_hz,
+        "output_latency_ms": streams[-1].output_latency_ns / MS,
+        "overflows": sum(stream.overflows for stream in streams),
+        "underflows": sum(stream.underflows for stream in streams),
         "gaps_ms": max((abs(b.at - a.end_at) / MS for a, b in itertools.pairwise(audio)), default=0),
         "lost": sum(frame.lost for frame in audio),
         "heard": [(one.turn, one.text, one.first_audible_at, one.played_until, one.final, one.cut) for one in heard],
@@ -120,6 +121,11 @@ async def capture(folder: Path) -> dict[str, Any]:
 async def answers(folder: Path) -> dict[str, Any]:
     """Play some answers, and listen to the speaker's own monitor."""
     return (await run(Beeps(), asyncio.sleep(0.8 + 0.45 * BEEPS), folder))[0]
+
+
+async def late_answers(folder: Path) -> dict[str, Any]:
+    """The same, once the device has had time to find its buffer."""
+    return (await run(Beeps(after_s=3.0), asyncio.sleep(3.4 + 0.45 * BEEPS), folder))[0]
 
 
 async def interruptions(folder: Path) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class Driver(SimpleNamespace):
             PortAudioError=PortAudioError, CallbackAbort=CallbackAbort, default=SimpleNamespace(device=default)
         )
         self.refused = refused
+        self.host = "Stand-in"
         self.streams: list[Any] = []
         self.InputStream = self.OutputStream = self.Stream = self._open
 
@@ -60,7 +61,7 @@ class Driver(SimpleNamespace):
         return devices if index is None else devices[index]
 
     def query_hostapis(self) -> list[dict[str, str]]:
-        return [{"name": "Stand-in"}]
+        return [{"name": self.host}]
 
     def check_input_settings(self, **settings: Any) -> None:
         if self.refused(settings):
@@ -154,7 +155,7 @@ def test_lost_and_late_blocks_are_counted(driver: Driver) -> None:
     call(driver, times(50.1, 50.085, 50.113), status=SimpleNamespace(input_overflow=True, output_underflow=False))
     call(driver, times(50.11, 50.095, 50.123), status=SimpleNamespace(input_overflow=True, output_underflow=True))
 
-    assert (stream.overflows, stream.underflows) == (2, 1)
+    assert (stream.overflows, stream.underflows, stream.faults) == (2, 1, 3)
 
 
 def test_an_error_in_the_callback_stops_the_stream_and_is_told(driver: Driver) -> None:
@@ -200,6 +201,27 @@ def test_blocks_are_small_and_latency_is_low(driver: Driver) -> None:
         "float32",
         (1, 1),
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "served"),
+    [("ALSA", "pipewire", True), ("ALSA", "USB Headset: Audio (hw:1,0)", False), ("Core Audio", "USB Headset", False)],
+)
+def test_behind_a_sound_server_each_direction_has_a_stream_with_a_longer_buffer(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, host: str, name: str, served: bool
+) -> None:
+    """It may be two devices, and in a duplex stream of two PortAudio throws away input."""
+    driver.host = host
+    monkeypatch.setitem(DEVICES[1], "name", name)
+    microphone, speaker = find(name, "input"), find(name, "output")
+    HardwareStream(heard=microphone, played=None, block=lambda *_: None, failed=print, now=lambda: 0)
+
+    assert microphone.shares(speaker) is not served
+    assert driver.streams[0].options["latency"] == (0.02 if served else "low")
+
+
+def test_devices_of_two_names_share_nothing(driver: Driver) -> None:
+    assert not find("headset pro", "input").shares(find("built", "input"))
 
 
 def test_a_stream_that_cannot_be_opened_says_which_and_what_to_do(driver: Driver) -> None:
