@@ -218,15 +218,17 @@ def test_the_requests_of_a_withdrawn_attempt_are_closed_at_once() -> None:
 
 
 def interruptions(folder: Path, moments_ms: list[int]) -> Path:
-    """A caller who asks for the longest story again and again, each time in the middle of the last one."""
-    story = (DEMO.parent / "demo" / "6-story.wav").resolve()
+    """A caller who asks for the longest story again and again, each time in the middle of the last one, and at last for something short."""
+    folder_of_demo = (DEMO.parent / "demo").resolve()
+    story, date = folder_of_demo / "6-story.wav", folder_of_demo / "5-date.wav"
     first = f"  - {{audio: {story}, text: Tell me your longest story., speech: [1600, 27864], pause: 500ms}}\n"
     others = "".join(
         f"  - {{audio: {story}, text: Tell me your longest story., speech: [1600, 27864], barge_in: {ms}ms}}\n"
-        for ms in moments_ms
+        for ms in moments_ms[:-1]
     )
+    last = f"  - {{audio: {date}, text: Please tell me the date of today., speech: [1600, 25661], barge_in: {moments_ms[-1]}ms}}\n"
     path = folder / "interruptions.yaml"
-    path.write_text(f"name: interruptions\nnoise_floor_dbfs: -60\nutterances:\n{first}{others}")
+    path.write_text(f"name: interruptions\nnoise_floor_dbfs: -60\nutterances:\n{first}{others}{last}")
     return path
 
 
