@@ -52,7 +52,9 @@ async def converse(folder: Path, graph: str) -> None:
     def tell(event: str, **fields: Any) -> None:
         print(json.dumps({"event": event, **fields}), flush=True)
 
-    session = Session(Graph.load(graph, settings=["dialogue.barge_in=on", "mic.latency=high"]))
+    # The card of a machine without real-time scheduling: with less it runs dry, or loses a block, every ten seconds.
+    calm = ["mic.latency=high", "speaker.latency=high"]
+    session = Session(Graph.load(graph, settings=["dialogue.barge_in=on", *calm]))
     report = Report(session, lambda turn: tell("turn", **turn.to_json()))
     captured: list[Audio] = []
     played: list[Played] = []
