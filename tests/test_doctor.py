@@ -119,9 +119,8 @@ def test_it_finds_the_delay_and_the_loss_of_a_room(card: SoundCard, delay_ms: fl
     for _ in range(3):
         with open_speakers(card, delay_ms=delay_ms, loss_db=loss_db):
             done = doctor(card, "--json")
-        if (
-            "digital silence" not in done.stderr
-        ):  # PipeWire 0.3.65 links everything, and still passes nothing, once in ten times
+        # Once in ten times PipeWire 0.3.65 links everything, and still passes nothing.
+        if "digital silence" not in done.stderr:
             break
     found: dict[str, Any] = json.loads(done.stdout)
 

@@ -219,8 +219,7 @@ def test_the_requests_of_a_withdrawn_attempt_are_closed_at_once() -> None:
 
 def interruptions(folder: Path, moments_ms: list[int]) -> Path:
     """A caller who asks for the longest story again and again, each time in the middle of the last one, and at last for something short."""
-    folder_of_demo = (DEMO.parent / "demo").resolve()
-    story, date = folder_of_demo / "6-story.wav", folder_of_demo / "5-date.wav"
+    story, date = ((DEMO.parent / "demo" / f"{name}.wav").resolve() for name in ("6-story", "5-date"))
     first = f"  - {{audio: {story}, text: Tell me your longest story., speech: [1600, 27864], pause: 500ms}}\n"
     others = "".join(
         f"  - {{audio: {story}, text: Tell me your longest story., speech: [1600, 27864], barge_in: {ms}ms}}\n"

@@ -1,7 +1,7 @@
 """A sound device in use: kept open with as short a buffer as it gets along with, and watched.
 
-1. A sound server has cycles of its own (PipeWire's: 21 ms, in virtual machines never less), and a buffer of less than two of them loses sound
-   all the time. How long they are can't be asked. So a device that keeps losing sound is opened anew with a longer buffer, and says so.
+1. A sound server has cycles of its own (PipeWire's: 21 ms, and never less where it knows that the machine is virtual: `vm.overrides` in
+   pipewire.conf), and a buffer of less than two of them loses sound all the time. How long they are can't be asked. So a device that keeps losing sound is opened anew with a longer buffer, and says so.
 2. Lost sound shows as the driver's overflows and underflows, and as blocks that should have come and didn't: ALSA's plugins tell only of some.
 3. A device that falls silent without a word (its sound server has died) is a device that has failed.
 """
@@ -26,10 +26,14 @@ LOOKS, MOST_LOSING = 20, 2
 """Of the last looks at it, so many may lose sound: a program that joins the sound server makes it stumble once."""
 MISSING = 0.15
 """A look with so much less than its blocks lost sound. (They come in bundles of a cycle: 43 ms are usual.)"""
+HELD_UP = 1.5
+"""A look that took so many times its time tells nothing."""
 STALLED_LOOKS = 4
 """After so many without a single block it has stopped."""
 LONGER_S = (0.04, 0.08, 0.16)
-"""Buffers to try."""
+"""Buffers to try …"""
+LONGER = 1.4
+"""… of those that are so many times what the device says it has: it rounds to its own blocks."""
 
 
 class Device:
@@ -97,10 +101,12 @@ class Device:
                     )
                 )
                 return
-            if silent or elapsed_s > 1.5 * LOOK_S:
-                continue  # it was we who were held up, by a stopped process or a suspended machine
+            if silent:
+                continue
+            if elapsed_s > HELD_UP * LOOK_S:  # not the device but we: the process was stopped, or the machine suspended
+                continue
             losing.append(stream.faults > faults or came < (1 - MISSING) * elapsed_s * BLOCKS_A_SECOND)
-            longer_s = next((one for one in LONGER_S if one * SECOND > 1.4 * stream.latency_ns), None)
+            longer_s = next((one for one in LONGER_S if one * SECOND > LONGER * stream.latency_ns), None)
             if sum(losing) > MOST_LOSING and longer_s is not None:
                 losing.clear()
                 try:
@@ -118,6 +124,7 @@ class Device:
             await stream.stop()
             self.stream = stream = await asyncio.to_thread(self._opened)
         self._say(
-            f"{stream.name}: sound was lost with a buffer of {before_ms} ms, so it has one of {stream.latency_ns // MS} ms now"
+            f"the sound device {stream.name} lost sound with a buffer of {before_ms} ms, "
+            f"so it has one of {stream.latency_ns // MS} ms now"
         )
         return stream

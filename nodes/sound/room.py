@@ -185,7 +185,7 @@ class Room:
         """The same, at the rate of the other direction where they will share a stream."""
         for line in self._lines:
             other = line.hardware
-            if other is not None and other.index == hardware.index:
+            if other is not None and other.shares(hardware):
                 return dataclasses.replace(hardware, rate_hz=other.rate_hz)
         return hardware
 

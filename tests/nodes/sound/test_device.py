@@ -109,8 +109,8 @@ def test_one_that_keeps_losing_sound_gets_the_buffer_that_it_needs(
     assert outcome.latencies_ms == [20, 40, 80]
     assert [stream.stopped for stream in outcome.streams] == [True, True, True]
     assert outcome.said == [
-        "Speaker: sound was lost with a buffer of 20 ms, so it has one of 40 ms now",
-        "Speaker: sound was lost with a buffer of 40 ms, so it has one of 80 ms now",
+        "the sound device Speaker lost sound with a buffer of 20 ms, so it has one of 40 ms now",
+        "the sound device Speaker lost sound with a buffer of 40 ms, so it has one of 80 ms now",
     ]
     assert not outcome.failed
 

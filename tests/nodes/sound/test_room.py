@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flowgraph.clock import clock_of
@@ -13,10 +14,13 @@ from flowgraph.session import Session
 from flowgraph.testing import run_virtual
 from flowgraph.units import MS, SECOND
 from nodes.mic import Mic
+from nodes.sound import device, room
 from nodes.sound.addresses import Address
+from nodes.sound.hardware import Hardware
 from nodes.sound.room import QUIET_NS, Line, Room
 from nodes.vocabulary import Audio
 
+HEADSET = Address("name", "headset")
 NULL = Address("null")
 
 
@@ -133,3 +137,42 @@ edges:
     assert len(heard) >= 50 * (times + 1) - 25 * times
     assert heard[-1] - heard[0] >= (times + 1) * SECOND - 100 * MS
     assert sum("the sound device has stopped" in line for line in session.said) == times
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_a_headset_is_one_stream_and_a_sound_server_two(monkeypatch: pytest.MonkeyPatch, served: bool) -> None:
+    """What the driver would do is a stand-in: each of its streams gives one block, and takes one."""
+
+    class Stream:
+        name, blocks, faults, latency_ns = "headset", 0, 0, 20 * MS
+
+        def __init__(self, *, heard: Any, played: Any, block: Any, **_: Any) -> None:
+            self.rates = [one and one.rate_hz for one in (heard, played)]
+            block(np.ones(480, np.float32) if heard else None, np.ones(480, np.float32) if played else None, 1, 2)
+            streams.append(self)
+
+        async def stop(self) -> bool:
+            stopped.append(self)
+            return True
+
+    async def script(room: Room) -> list[tuple[str, int]]:
+        calls: list[tuple[str, int]] = []
+        ear, mouth = (make(HEADSET, say=print, failed=print) for make in (room.microphone, room.speaker))
+        ear.heard = lambda _, at: calls.append(("heard", at))
+        mouth.fill = lambda _, at, __: calls.append(("filled", at))
+        for line in (ear, mouth):
+            await room.start(line)
+        await room.leave(ear)
+        assert len(stopped) == (1 if served else 0), "it stays open until both have left"
+        await room.leave(mouth)
+        return calls
+
+    streams: list[Stream] = []
+    stopped: list[Stream] = []
+    rates = iter([48_000, 44_100])
+    monkeypatch.setattr(room, "resolve", lambda *_: Hardware(1, "headset", 0, 1, next(rates), served))
+    monkeypatch.setattr(device, "HardwareStream", Stream)
+
+    assert in_room(script) == [("heard", 1), ("filled", 2)]
+    assert [one.rates for one in streams] == ([[48_000, None], [None, 44_100]] if served else [[48_000, 48_000]])
+    assert stopped == streams
