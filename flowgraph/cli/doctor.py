@@ -29,6 +29,11 @@ ECHOES = (
     "To interrupt it you need the `aec` node and barge_in: on, which is the graph `speakerphone`; without, the assistant "
     "would interrupt itself."
 )
+LONG_BUFFERS = "--set mic.latency=high --set speaker.latency=high"
+LOSSY = (
+    f"With the shortest buffers sound was lost: {LONG_BUFFERS} costs some milliseconds, and you are understood. "
+    "(Is the machine busy? A sound server that may run with real-time priority loses less.)"
+)
 
 
 @app.command()
@@ -59,7 +64,7 @@ def check_audio(microphone: str, speaker: str, *, as_json: bool) -> None:
         measured = _measured(checkup, microphone, speaker, stderr())
     except ValueError as error:
         raise DeviceError(str(error)) from None
-    if measured.noise_dbfs <= -120 and measured.echo is None:
+    if measured.silent:
         raise DeviceError(
             f"the microphone '{measured.microphone}' gives digital silence, even while the speaker plays",
             hint="is it muted, or may this program not use it? (macOS: System Settings, Privacy & Security, Microphone; "
@@ -85,7 +90,10 @@ def _measured(checkup: Any, microphone: str, speaker: str, console: Console) -> 
                 console.print("You hear four sweeps: leave volume and headphones as you use them.", style="dim")
             bar.update(task, completed=share)
 
-        return asyncio.run(checkup.measure(microphone, speaker, progress))
+        def say(words: str) -> None:
+            console.print(words, style="dim")
+
+        return asyncio.run(checkup.measure(microphone, speaker, progress, say))
 
 
 def _as_json(measured: Any) -> dict[str, Any]:
@@ -99,6 +107,8 @@ def _as_json(measured: Any) -> dict[str, Any]:
         "stated_ms": round(measured.stated_ms, 2),
         "noise_dbfs": round(measured.noise_dbfs, 1),
         "clipped": measured.clipped,
+        "latency": measured.latency,
+        "lossy": measured.lossy,
         "heard": echo is not None,
         "round_trip_ms": round(measured.round_trip_ms, 2) if echo else None,
         "late_ms": round(echo.late_ms, 2) if echo else None,
@@ -139,6 +149,8 @@ def _tell(measured: Any, console: Console) -> None:
         if measured.barge_in == "on"
         else "flow run optimized --set dialogue.barge_in=headphones"
     )
+    if measured.lossy:
+        command += f" {LONG_BUFFERS}"
     console.print(Text.assemble(("  = ", "cyan"), command), soft_wrap=True)
 
 
@@ -150,6 +162,10 @@ def picture(response_db: tuple[float, ...]) -> str:
 
 def _notes(measured: Any) -> list[str]:
     """What it means, in plain words."""
+    return [*_of_the_echo(measured), *([LOSSY] if measured.lossy else [])]
+
+
+def _of_the_echo(measured: Any) -> list[str]:
     echo = measured.echo
     if echo is None:
         quiet = "The microphone doesn't hear the speaker: these are headphones, or the speaker's volume is at nothing."

@@ -1,6 +1,7 @@
 """A microphone and a speaker, tried out: sweeps are played, and what comes back is judged (`nodes/sound/sweep.py`).
 
-The devices are opened as a session opens them, and what they state of their latency is taken from their callbacks.
+The devices are opened as a session opens them, and what they state of their latency is taken from their callbacks. Where sound gets
+lost that way, they are opened again with longer buffers.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from flowgraph.clock import clock_of
@@ -16,7 +17,7 @@ from flowgraph.errors import DeviceError
 from nodes.sound.addresses import Direction, parse_address
 from nodes.sound.hardware import no_hardware
 from nodes.sound.room import Room
-from nodes.sound.sweep import Capture, Echo, find_echo, sweep
+from nodes.sound.sweep import Capture, Echo, SoundLost, find_echo, sweep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from nodes.sound.room import Line
 
     Samples = npt.NDArray[np.float32]
+
+Latency = Literal["low", "high"]
 
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -57,6 +60,12 @@ class Measurement:
     """The microphone was at full scale."""
     echo: Echo | None
     """None = the microphone doesn't hear the speaker."""
+    silent: bool = False
+    """The microphone gave zeros and nothing else."""
+    latency: Latency = "low"
+    """The buffers with which this was measured."""
+    lossy: bool = False
+    """With the shortest buffers sound was lost."""
 
     @property
     def stated_ms(self) -> float:
@@ -81,21 +90,54 @@ class Measurement:
 
 
 async def measure(
-    microphone: str = "default", speaker: str = "default", progress: Callable[[float], object] = lambda _: None
+    microphone: str = "default",
+    speaker: str = "default",
+    progress: Callable[[float], object] = lambda _: None,
+    say: Callable[[str], object] = lambda _: None,
 ) -> Measurement:
-    """Takes about six seconds, and is heard. `progress` is told the share that is done. Raises DeviceError, ValueError."""
+    """Takes about six seconds, twice that where sound is lost with the shortest buffers, and is heard.
+
+    `progress` is told the share that is done; `say`, what a user should know meanwhile. Raises DeviceError, ValueError.
+    """
     addresses = list(_hardware(microphone, speaker))
+    try:
+        measured = await _measured(addresses, "low", progress, say)
+        if not measured.lossy:
+            return measured
+    except SoundLost:
+        pass
+    say("Sound was lost on the way: once more, with longer buffers.")
+    try:
+        measured = await _measured(addresses, "high", progress, say)
+    except SoundLost as lost:
+        raise DeviceError(
+            f"sound is lost between the speaker and the microphone, with long buffers too: {lost}",
+            hint="is the machine busy? is a sound server restarting? Bluetooth loses sound at the end of its reach: try a cable",
+        ) from None
+    return dataclasses.replace(measured, lossy=True)
+
+
+async def _measured(
+    addresses: Sequence[Address], latency: Latency, progress: Callable[[float], object], say: Callable[[str], object]
+) -> Measurement:
+    """With such buffers. Raises DeviceError, SoundLost."""
     clock = clock_of(asyncio.get_running_loop())
     room = Room(clock)
     failed: asyncio.Future[DeviceError] = asyncio.get_running_loop().create_future()
+    reopened = False
 
     def fail(error: DeviceError) -> None:
         failed.get_loop().call_soon_threadsafe(lambda: None if failed.done() else failed.set_result(error))
 
+    def note(words: str) -> None:
+        nonlocal reopened
+        reopened = True
+        say(words)
+
     lines: list[Line] = []
     try:
-        lines.append(room.microphone(addresses[0], say=lambda _: None, failed=fail))
-        lines.append(room.speaker(addresses[1], say=lambda _: None, failed=fail))
+        lines.append(room.microphone(addresses[0], say=note, failed=fail, latency=latency))
+        lines.append(room.speaker(addresses[1], say=note, failed=fail, latency=latency))
         ear, mouth = _Ear(lines[0].rate_hz, clock.now), _Mouth(lines[1].rate_hz, clock.now)
         lines[0].heard, lines[1].fill = ear.heard, mouth.fill
         for line in lines:
@@ -117,6 +159,7 @@ async def measure(
     names = [line.hardware.name if line.hardware else "" for line in lines]
     capture = Capture(ear.blocks, ear.rate_hz)
     first_at = mouth.heard_at[0]
+    echo = find_echo(capture, mouth.heard_at) if capture.peak else None
     return Measurement(
         microphone=names[0],
         speaker=names[1],
@@ -125,7 +168,10 @@ async def measure(
         output_latency_ms=statistics.median(mouth.latencies) / MS,
         noise_dbfs=capture.level_dbfs(first_at - SECOND // 2, first_at - SECOND // 10),
         clipped=capture.peak > 0.99,
-        echo=None if capture.peak == 0 else find_echo(capture, mouth.heard_at),
+        echo=echo,
+        silent=capture.peak == 0,
+        latency=latency,
+        lossy=reopened or (echo is not None and echo.strayed > 0),
     )
 
 

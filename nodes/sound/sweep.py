@@ -1,7 +1,8 @@
 """How late and how loud sweeps come back: what a microphone captured, and when a speaker is stated to have played them.
 
 1. A matched filter finds each sweep, also far below the noise of the room. The first arrival counts, not the loudest reflection;
-   its place is interpolated between samples. Most of the sweeps have to agree, or nothing was heard.
+   its place is interpolated between samples. Most of the sweeps have to be found, or nothing was heard; those have to agree, or
+   sound was lost on the way (a block of it is enough, and leaves no other trace in a stream).
 2. A sweep's time at the speaker and at the microphone are those that the devices state. What lies between them is what the devices
    don't state: the way through the air (3 ms for a metre), and buffers that they leave out, or count twice.
 3. The echo return loss is the energy that comes back, within 300 ms of the first arrival, against what was played: as the signal
@@ -37,6 +38,8 @@ FIRST = 0.5
 FIRST_S = 0.03
 """… and no more than this before it."""
 AGREED_MS = 1.0
+LOST_MS = 100.0
+"""Sweeps that come further apart are none: somebody whistles. Lost sound adds up to less before a `Device` gets a longer buffer."""
 RESPONSE_MS = 5
 RESPONSE_S = 0.15
 
@@ -53,6 +56,16 @@ class Echo:
     """How much quieter it is than what was played."""
     response_db: tuple[float, ...]
     """Level of the room's response against its loudest, in steps of 5 ms from the first arrival on."""
+    strayed: int = 0
+    """Sweeps that came at another time than the rest: the device lost sound."""
+
+
+class SoundLost(Exception):
+    """The sweeps came back, each at another time."""
+
+    def __init__(self, spread_ms: float) -> None:
+        super().__init__(f"the sweeps came back up to {spread_ms:.1f} ms apart")
+        self.spread_ms = spread_ms
 
 
 def sweep(rate_hz: int) -> Samples:
@@ -111,16 +124,18 @@ class Capture:
 
 
 def find_echo(capture: Capture, heard_at: Sequence[int]) -> Echo | None:
-    """What came back of sweeps that are stated to be heard at these times; None = nothing did."""
+    """What came back of sweeps that are stated to be heard at these times; None = nothing did. Raises SoundLost."""
     import numpy as np
 
     found = [response for at in heard_at if (response := _Response.of(capture, at)) is not None]
-    if not found:
+    if len(found) * 2 <= len(heard_at):
         return None
-    middle = statistics.median(one.late_ms for one in found)
-    agreed = [one for one in found if abs(one.late_ms - middle) < AGREED_MS]
+    agreed = max(([one for one in found if abs(one.late_ms - other.late_ms) < AGREED_MS] for other in found), key=len)
     if len(agreed) * 2 <= len(heard_at):
-        return None
+        late = [one.late_ms for one in found]
+        if max(late) - min(late) > LOST_MS:
+            return None
+        raise SoundLost(max(late) - min(late))
     late = [one.late_ms for one in agreed]
     echo: Samples = np.mean([one.echo for one in agreed], axis=0)
     played = np.abs(np.fft.rfft(sweep(capture.rate_hz), 2 * len(echo))) ** 2
@@ -133,6 +148,7 @@ def find_echo(capture: Capture, heard_at: Sequence[int]) -> Echo | None:
         spread_ms=max(late) - min(late),
         return_loss_db=float(10 * np.log10(played.sum() / back.sum())),
         response_db=tuple(round(float(level), 1) for level in levels - levels.max()),
+        strayed=len(found) - len(agreed),
     )
 
 

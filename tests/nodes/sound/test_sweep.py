@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nodes.sound.sweep import SECOND, SWEEP_S, Capture, find_echo, sweep
+from nodes.sound.sweep import SECOND, SWEEP_S, Capture, SoundLost, find_echo, sweep
 from tests.rooms import Samples, response, through
 
 MS = 1_000_000
@@ -76,6 +76,33 @@ def test_what_comes_at_other_times_each_time_is_no_echo() -> None:
     heard = capture(response())
 
     assert find_echo(heard, [at + n * 37 * MS for n, at in enumerate(HEARD_AT)]) is None
+
+
+@pytest.mark.parametrize("lost_s", [1.5, 4.0])
+def test_a_sweep_that_comes_at_another_time_than_the_rest_is_left_out_and_counted(lost_s: float) -> None:
+    echo = find_echo(losing([lost_s]), HEARD_AT)
+
+    assert echo is not None
+    assert echo.strayed == 1
+    assert echo.spread_ms < 0.1
+
+
+@pytest.mark.parametrize(("lost_s", "spread_ms"), [([2.5], 10), ([1.5, 2.5, 3.5], 30)])
+def test_sweeps_of_which_no_most_agrees_tell_of_lost_sound(lost_s: list[float], spread_ms: float) -> None:
+    """Half and half: who could say which half is right?"""
+    with pytest.raises(SoundLost, match=rf"up to {spread_ms}\.0 ms apart") as raised:
+        find_echo(losing(lost_s), HEARD_AT)
+
+    assert raised.value.spread_ms == pytest.approx(spread_ms, abs=0.1)
+
+
+def losing(at_s: list[float]) -> Capture:
+    """A stream that leaves a block out at each of these times, and goes on as if nothing had been."""
+    whole = capture(response())._samples
+    size = RATE_HZ // 100
+    gone = {round(at * 100) for at in at_s}
+    kept = [whole[n * size : (n + 1) * size] for n in range(len(whole) // size) if n not in gone]
+    return Capture([(BEGIN + n * SECOND // 100, block) for n, block in enumerate(kept)], RATE_HZ)
 
 
 def test_a_stream_that_broke_off_is_judged_by_what_there_is() -> None:
