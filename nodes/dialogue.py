@@ -63,7 +63,7 @@ BACKCHANNELS = (
 )  # fmt: skip
 INTERRUPTIONS = (
     "stop", "wait", "no", "nope", "hold on", "hang on", "hold it", "pause", "enough", "quiet", "shut up", "cancel", "never mind",
-    "sorry", "pardon", "excuse me", "one moment", "one second", "just a moment", "hey", "listen", "actually", "but",
+    "sorry", "pardon", "excuse me", "one moment", "one second", "just a moment", "hey", "listen", "actually",
     "what", "why", "how", "when", "where", "again", "repeat", "help", "next", "skip",
 )  # fmt: skip
 REGRET_NS = SECOND
@@ -389,7 +389,8 @@ class Dialogue(Node):
         elif answer is None:
             yield from self._on_words(transcript, grown=grown)
         elif answer.audible_at:
-            self._interrupt(self._barge_in.judge_late(settled=transcript.final, heard=self._history.last_answer))
+            behind, heard = transcript.start_at - self._last_voiced_at, self._history.last_answer
+            self._interrupt(self._barge_in.judge_late(behind=behind, settled=transcript.final, heard=heard))
         elif transcript.final and not (self._speaking or same(self._said.text, answer.said)):
             yield self._start(committed=True)  # it was asked with a worse text, and nothing was heard yet
         elif self._speaking and grown and not same(self._said.text, answer.said):

@@ -89,10 +89,14 @@ class BargeIn:
             self._turn.set_gain(1.0)
         return None
 
-    def judge_late(self, *, settled: bool, heard: str) -> Overlap | None:
-        """Another transcript of what was let go: the interruption, if it tells that it was one."""
+    def judge_late(self, *, behind: int, settled: bool, heard: str) -> Overlap | None:
+        """Another transcript, `behind` the last speech by so much: the interruption, if it tells that what was let go was one."""
         overlap = self._let_go
         if overlap is None:
+            return None
+        if behind > LONGEST_PAUSE_MS * MS:  # in another breath; and as nobody speaks, a recogniser's words for a noise
+            self._said.forget_since(overlap.onset_at)
+            self._let_go = None
             return None
         words = self._said.since(overlap.onset_at)
         verdict = self._verdict(overlap, settled=settled, silence=0, heard=heard)

@@ -612,6 +612,10 @@ MUTANTS = (
         "if self._let_go is not None and behind > LONGEST_PAUSE_MS * MS:", "if False:", TAKING,
     ),
     Mutant(
+        0, "a noise is part of what was let go long ago", BARGE_IN,
+        "        if behind > LONGEST_PAUSE_MS * MS:  # in", "        if False:  # in", TAKING,
+    ),
+    Mutant(
         0, "what was let go is part of the next question", BARGE_IN,
         "        elif self._let_go is not None:\n", "        elif False:\n", TAKING,
     ),

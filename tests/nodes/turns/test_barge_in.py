@@ -61,8 +61,8 @@ class Over:
     def judged(self, *, settled: bool = True, silence_ms: int = 700) -> Overlap | None:
         return self.barge_in.judge(settled=settled, silence=silence_ms * MS, heard="")
 
-    def judged_late(self, *, settled: bool = True) -> Overlap | None:
-        return self.barge_in.judge_late(settled=settled, heard="")
+    def judged_late(self, *, settled: bool = True, behind: int = -300 * MS) -> Overlap | None:
+        return self.barge_in.judge_late(behind=behind, settled=settled, heard="")
 
     def noticed(self) -> float:
         """Beside the echo, 10 ms behind the last window. The gain after it."""
@@ -239,6 +239,21 @@ def test_words_that_may_be_anything_are_dropped_where_something_else_is_said_lat
     over.speaks(10, behind=3 * SECOND + 1)
 
     assert not over.said.text
+
+
+@pytest.mark.parametrize(("behind", "joined"), [(3 * SECOND, True), (3 * SECOND + 1, False)])
+def test_words_that_a_noise_is_taken_for_later_are_not_joined_to_those_that_were_let_go(
+    behind: int, *, joined: bool
+) -> None:
+    """ "Mhm" was heard as "and who"; four seconds on, a cough, which the detector knows for one, is heard as "I"."""
+    over = let_go("and who")
+    over.silent_for(125)
+    over.onset_at = over.now
+    over.silent_for(11)
+    over.understood("i", final=False)
+
+    assert (over.judged_late(settled=False, behind=behind) is not None) == joined
+    assert over.said.text == ("and who i" if joined else "")
 
 
 def test_a_late_transcript_makes_an_interruption_of_what_was_let_go() -> None:

@@ -30,7 +30,7 @@ def test_a_word_that_wants_the_turn_or_three_of_any_are_an_interruption(said: st
     assert judged(said) == "interruption"
 
 
-@pytest.mark.parametrize("said", ["im who", "the air", "Paris", "mhm, you", "whatever"])
+@pytest.mark.parametrize("said", ["im who", "the air", "Paris", "mhm, you", "whatever", "but"])
 def test_a_word_or_two_that_may_be_anything_wait_for_more_and_then_are_let_go(said: str) -> None:
     assert judged(said) == "open"
     assert judged(said, ended=True, settled=True, silence_ms=690) == "open"
