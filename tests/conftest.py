@@ -48,6 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A sound card that is starved for some milliseconds loses sound."""
     for item in items:
         if item.get_closest_marker("sound") or "card" in getattr(item, "fixturenames", ()):
+            item.add_marker("sound")
             item.add_marker("alone")
 
 

@@ -31,7 +31,9 @@ WINDOW_MS = 32
 ONSET_WINDOWS = 2
 FINALIZE_MS = 96
 END_MS = 8_000
-"""At the end everybody is silent for so long."""
+"""At the end everybody is silent for so long, …"""
+REST_MS = 1_000
+"""… or until for so long nothing has been under way any more."""
 BLOCK_MS = 10
 
 
@@ -85,7 +87,11 @@ class User(Node):
             spoken = 0 if one is None else one.windows
             total = END_MS // WINDOW_MS if one is None else one.windows + one.silence
             begun.append(now())
+            rest_ms = 0
             for window in range(total):
+                rest_ms = 0 if one or due or _under_way(self.__dict__["dialogue"]) else rest_ms + WINDOW_MS
+                if rest_ms > REST_MS:
+                    return
                 speaking = window < spoken
                 if speaking and window == ONSET_WINDOWS:
                     yield SpeechStarted(at=now() - ONSET_WINDOWS * WINDOW_MS * MS)
@@ -126,6 +132,10 @@ class User(Node):
         return [f"w{count}x{index}" for index in range(max(1, one.windows // 10))]
 
 
+def _under_way(dialogue: Dialogue) -> bool:
+    return dialogue._open_turn or dialogue._attempt is not None
+
+
 class Answerer(Node):
     """LLM and TTS in one: after a while, chunks of sound with a word each, at whatever speed."""
 
@@ -160,7 +170,7 @@ def held(schedule: list[Speaks], options: dict[str, object], seed: int) -> Held:
     nodes: dict[str, Node] = {
         "user": User(), "dialogue": dialogue, "answerer": Answerer(seed=seed), "speaker": Speaker(device="null"),
     }  # fmt: skip
-    nodes["user"].__dict__["schedule"] = schedule
+    nodes["user"].__dict__.update(schedule=schedule, dialogue=dialogue)
     classes = {name: type(node) for name, node in nodes.items()}
     graph = graph_of(
         nodes,

@@ -283,7 +283,9 @@ def test_its_scores_are_those_of_pipecats_own_computation() -> None:
     assert spec.loader is not None
     theirs = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(theirs)
-    session = ort.InferenceSession(str(real_model()), providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(str(real_model()), options, providers=["CPUExecutionProvider"])
     model = TurnModel(real_model())
     random = np.random.default_rng(1)
 

@@ -1,0 +1,50 @@
+"""`make test` runs every test once: its stages (tests/__main__.py) leave nothing out."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+
+import pytest
+
+from tests.__main__ import BEHIND, BY_ITSELF, IN_FRONT, run
+
+STAGES = [
+    arguments[arguments.index("-m") + 1]
+    for arguments in (*BEHIND.values(), *IN_FRONT.values(), *BY_ITSELF.values())
+    if arguments[0] == "pytest"
+]
+
+
+@pytest.mark.parametrize(("realtime", "sound", "alone"), list(itertools.product([False, True], repeat=3)))
+def test_each_test_is_in_one_stage(*, realtime: bool, sound: bool, alone: bool) -> None:
+    marks = {"realtime": realtime, "sound": sound, "alone": alone or sound, "soak": False}  # as conftest.py has it
+
+    assert sum(eval(stage, marks.copy()) for stage in STAGES) == 1
+    assert not any(eval(stage, marks | {"soak": True}) for stage in STAGES)
+
+
+def test_what_fails_is_named_and_does_not_keep_the_rest_from_running(capfd: pytest.CaptureFixture[str]) -> None:
+    stages = {"one": ("platform", "--wrong"), "two": ("flowgraph.nowhere",), "three": ("platform",)}
+
+    failed = run(stages, ["--of-pytest"])
+
+    assert failed == ["two"]
+    said = capfd.readouterr().out
+    assert "-- two: FAILED (1)" in said
+    assert "-- three: fine" in said
+
+
+def test_an_idle_process_is_one_and_so_are_its_children() -> None:
+    if not hasattr(__import__("os"), "SCHED_IDLE"):
+        pytest.skip("this system has no idle processes: they are only nice")
+    code = "import os, subprocess, sys; from tests.__main__ import wait_in_the_background; wait_in_the_background(); "
+    code += (
+        "print(subprocess.run([sys.executable, '-c', 'import os; print(os.sched_getscheduler(0) == os.SCHED_IDLE)'], "
+    )
+    code += "capture_output=True, text=True).stdout)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["True"]
