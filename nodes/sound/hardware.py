@@ -116,14 +116,16 @@ def _hardware(index: int, direction: Direction) -> Hardware:
             except (sounddevice.PortAudioError, ValueError) as error:
                 refused = str(error)
             else:
-                served = (
-                    sounddevice.query_hostapis()[device["hostapi"]]["name"] == "ALSA" and "(hw:" not in device["name"]
-                )
+                served = _served(sounddevice.query_hostapis()[device["hostapi"]]["name"], device["name"])
                 return Hardware(index, device["name"], device["hostapi"], channels, rate_hz, served)
     raise DeviceError(
         f"the {direction} device '{device['name']}' can't be used: {refused}",
         hint="is another program using it? `flow devices` shows the others",
     )
+
+
+def _served(host: str, name: str) -> bool:
+    return host == "ALSA" and "(hw:" not in name
 
 
 class HardwareStream:
@@ -340,7 +342,10 @@ def list_devices() -> list[DeviceInfo]:
             takes, gives = device["max_input_channels"] > 0, device["max_output_channels"] > 0
             delay_s = max(device["default_low_input_latency"] * takes, device["default_low_output_latency"] * gives)
             rate_hz = round(device["default_samplerate"])
-            detail = f"{hosts[device['hostapi']]['name']}, {rate_hz} Hz, {delay_s * 1000:.0f} ms"
+            host = hosts[device["hostapi"]]["name"]
+            if _served(host, device["name"]):
+                delay_s = max(delay_s, SERVED_S)
+            detail = f"{host}, {rate_hz} Hz, {delay_s * 1000:.0f} ms"
             usual = (
                 "both"
                 if inputs == outputs == index

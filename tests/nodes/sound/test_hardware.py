@@ -274,6 +274,15 @@ def test_devices_are_listed_with_what_to_write() -> None:
     assert devices[0].detail == "Stand-in, 44100 Hz, 10 ms"
 
 
+def test_the_name_of_a_sound_server_is_listed_with_the_buffer_that_it_gets(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.host = "ALSA"
+    monkeypatch.setitem(DEVICES[0], "name", "pulse")
+
+    assert list_devices()[0].detail == "ALSA, 44100 Hz, 20 ms"
+
+
 def test_without_portaudio_it_is_said_what_is_used_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone() -> Any:
         raise DeviceError("PortAudio isn't installed", hint="install it")
