@@ -166,7 +166,9 @@ class _JumpingSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Events of the registered sockets; never waits, except for what holds the time."""
         left_s = self._loop._real_time_left_s()
-        ready = super().select(0)
+        # Where there is no file but the loop's own bell and nobody holds the time, a look would cost more than the jump.
+        look = self._loop._held or timeout is None or len(self.get_map()) > 1
+        ready = super().select(0) if look else []
         if ready or (timeout is not None and timeout <= 0):
             return ready
         if self._loop._held:

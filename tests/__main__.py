@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 STARVED_S = 300
 """A test that gets little of a processor may take so long."""
@@ -24,9 +26,20 @@ BEHIND = {
 }  # fmt: skip
 IN_FRONT = {
     "real clock": ("pytest", "-n", "2", "--dist", "loadfile", "-m", "realtime and not (alone or soak)"),
-    "sound card": ("pytest", "-m", "sound and not soak"),
+    "sound card": ("pytest", "-n", "2", "--dist", "loadfile", "-m", "sound and not soak"),
 }
 BY_ITSELF = {"speed": ("pytest", "-m", "alone and not (sound or soak)")}
+WRITTEN = {"realtime": r"\brealtime\b", "sound": r"\bsound\b|\bcard\b", "alone": r"\b(alone|sound|card)\b"}
+"""How a mark is told from a file's text: a stage of few tests doesn't import all the others. (conftest.py sees to it that it can be told.)"""
+
+
+def files_of(expression: str) -> list[str]:
+    """Those that may have tests of the first mark in the expression; all, where the expression begins with what they are not."""
+    pattern = WRITTEN.get(expression.split(maxsplit=1)[0])
+    if pattern is None:
+        return []
+    files = sorted(Path(__file__).parent.rglob("test_*.py"))
+    return [str(path) for path in files if re.search(pattern, path.read_text(encoding="utf-8"))]
 
 
 def run(stages: Mapping[str, Sequence[str]], given: Sequence[str]) -> list[str]:
@@ -35,7 +48,9 @@ def run(stages: Mapping[str, Sequence[str]], given: Sequence[str]) -> list[str]:
     for name, (module, *arguments) in stages.items():
         begun = time.monotonic()
         print(f"-- {name}", flush=True)
-        command = [sys.executable, "-m", module, *arguments, *(given if module == "pytest" else ())]
+        if module == "pytest":
+            arguments += [*given, *files_of(arguments[-1])]
+        command = [sys.executable, "-m", module, *arguments]
         code = subprocess.run(command, check=False).returncode
         print(f"-- {name}: {f'FAILED ({code})' if code else 'fine'}, {time.monotonic() - begun:.0f} s\n", flush=True)
         failed += [name] * (code != 0)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.__main__ import BEHIND, BY_ITSELF, IN_FRONT, run
+from tests.__main__ import BEHIND, BY_ITSELF, IN_FRONT, files_of, run
 
 STAGES = [
     arguments[arguments.index("-m") + 1]
@@ -26,9 +27,9 @@ def test_each_test_is_in_one_stage(*, realtime: bool, sound: bool, alone: bool) 
 
 
 def test_what_fails_is_named_and_does_not_keep_the_rest_from_running(capfd: pytest.CaptureFixture[str]) -> None:
-    stages = {"one": ("platform", "--wrong"), "two": ("flowgraph.nowhere",), "three": ("platform",)}
+    stages = {"one": ("platform",), "two": ("flowgraph.nowhere",), "three": ("pytest", "--version")}
 
-    failed = run(stages, ["--of-pytest"])
+    failed = run(stages, ["-q"])
 
     assert failed == ["two"]
     said = capfd.readouterr().out
@@ -48,3 +49,16 @@ def test_an_idle_process_is_one_and_so_are_its_children() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["True"]
+
+
+def test_a_stage_of_few_tests_is_given_the_files_that_may_have_some() -> None:
+    names = {
+        mark: {Path(file).name for file in files_of(f"{mark} and not soak")} for mark in ("realtime", "sound", "alone")
+    }
+
+    assert files_of("not (realtime or alone or soak)") == [], "all"
+    assert names["sound"] < names["alone"]
+    assert "test_on_sound_card.py" in names["sound"]
+    assert "test_conversation.py" in names["realtime"]
+    assert "test_ratios.py" in names["alone"]
+    assert "test_ratios.py" not in names["realtime"]

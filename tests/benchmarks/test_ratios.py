@@ -19,7 +19,7 @@ SLACK = 1.5
 def measured(group: str) -> list[Figure]:
     """In a process of its own: here, frames are guarded, and other tests have left things behind."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks", group, "--json"],
+        [sys.executable, "-m", "tests.benchmarks", group, "--json", "--quick"],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stderr

@@ -153,7 +153,14 @@ def stream(path: Path, *, in_pink: bool) -> tuple[Samples, list[tuple[int, int]]
     return clean + np.resize(pink() if in_pink else talk.noise_floor(), at), stretches
 
 
-@pytest.mark.parametrize(("room", "in_pink"), [("quiet", False), ("loud", False), ("quiet", True)])
+@pytest.mark.parametrize(
+    ("room", "in_pink"),
+    [
+        ("loud", False),
+        pytest.param("quiet", False, marks=pytest.mark.soak),
+        pytest.param("quiet", True, marks=pytest.mark.soak),
+    ],
+)
 def test_the_ends_of_all_voices_are_told_to_some_milliseconds_in_every_room(room: str, in_pink: bool) -> None:
     """Eight voices with a thousand ends, at pauses too. In noise the model hears each of them on for 100 to 180 ms."""
     late: list[float] = []

@@ -354,6 +354,7 @@ def test_a_body_that_is_no_form_is_refused(url: str) -> None:
 # --- all together -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.soak  # all that it says; in a conversation: tests/test_conversation.py
 def test_what_the_assistant_says_is_understood_again(url: str) -> None:
     history: list[tuple[str, str]] = []
     for one in conversation().utterances:
