@@ -26,7 +26,7 @@ BEHIND = {
 }  # fmt: skip
 IN_FRONT = {
     "real clock": ("pytest", "-n", "2", "--dist", "loadfile", "-m", "realtime and not (alone or soak)"),
-    "sound card": ("pytest", "-n", "2", "--dist", "loadfile", "-m", "sound and not soak"),
+    "sound card": ("pytest", "-m", "sound and not soak"),
 }
 BY_ITSELF = {"speed": ("pytest", "-m", "alone and not (sound or soak)")}
 WRITTEN = {"realtime": r"\brealtime\b", "sound": r"\bsound\b|\bcard\b", "alone": r"\b(alone|sound|card)\b"}

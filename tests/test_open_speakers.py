@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flowgraph.clock import run_virtual
@@ -18,6 +19,8 @@ from nodes.vocabulary import SpeechStarted, Utterance
 from tests.rooms import DEMO, RATE_HZ, clear, recorded
 
 ANSWERS = 20
+NOW = datetime(2026, 11, 28, 10, 20, tzinfo=UTC)
+"""What the assistant says is the same at any time of the day."""
 DUCKED_MS = 60
 QUESTIONS = (
     ("2-time", "Do you know what time it is?", [1600, 27027]),
@@ -81,7 +84,7 @@ def talk(folder: Path, *, cancel: bool, answers: int, interruptions: int) -> Tal
     graph.write_text(OPEN.format(base=base, ear=ear, more=CANCELLED if cancel else "  - hall -> stt"))
     apps = {
         "stt": scripted.stt(scripted.lines_of(load_conversation(caller))),
-        "llm": llm.app(first_token_ms=100, token_ms=10),
+        "llm": llm.app(first_token_ms=100, token_ms=10, now=lambda: NOW),
         "tts": tts.app(),
     }
     session = Session(
