@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -69,9 +70,9 @@ def wait_in_the_background() -> None:
 def behind(given: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     """What runs behind the rest; at the end of the block, all that it has said is shown."""
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests", "--behind", *given], stdout=said, stderr=subprocess.STDOUT
-        )
+        command = [sys.executable, "-m", "tests", "--behind", *given]
+        # A group of its own, so that its children end with it.
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             yield process
             shown, over = 0, False
@@ -83,7 +84,8 @@ def behind(given: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
                 sys.stdout.buffer.flush()
                 time.sleep(0.2)
         finally:
-            process.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait()
 
 
