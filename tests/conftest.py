@@ -49,12 +49,15 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"random inputs: repeat this run with --hypothesis-seed={config.option.hypothesis_seed}"
 
 
+LONG_S = 300
+
+
 # -- real time -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A sound card that is starved for some milliseconds loses sound."""
+    """What is said in marks, and in which order. (A sound card that is starved for some milliseconds loses sound.)"""
     for item in items:
         if item.get_closest_marker("sound") or "card" in getattr(item, "fixturenames", ()):
             item.add_marker("sound")
@@ -64,6 +67,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 raise pytest.UsageError(
                     f"{item.nodeid} is {mark}, and its file doesn't say so: tests/__main__.py would leave it out"
                 )
+    items.sort(key=_is_long, reverse=True)
+
+
+def _is_long(item: pytest.Item) -> bool:
+    """What keeps a processor busy for long begins first, so that in the end none waits for another."""
+    limit = item.get_closest_marker("timeout")
+    waits = item.get_closest_marker("realtime") or item.get_closest_marker("alone")
+    return limit is not None and limit.args[0] >= LONG_S and not waits
 
 
 @functools.cache
