@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import os
 import re
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import hypothesis
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 from flowgraph import session
@@ -22,8 +18,10 @@ from flowgraph.clock import Clock, VirtualLoop, clock_of
 from flowgraph.frame import enforce_frozen
 from nodes import vad
 from tests.__main__ import WRITTEN
+from tests.remembering import remembering
 
 enforce_frozen()
+vad._load_onnx = remembering(vad._load_onnx)
 
 for size in ("COLUMNS", "LINES"):
     os.environ.pop(size, None)  # of somebody's terminal: readline leaves them to every child process
@@ -49,10 +47,10 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"random inputs: repeat this run with --hypothesis-seed={config.option.hypothesis_seed}"
 
 
-LONG_S = 300
-
-
 # -- real time -------------------------------------------------------------------------------------------------------------
+
+LONG_S = 300
+"""A test that may take so long begins first."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -93,45 +91,3 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return clock_of(loop)
 
     session.clock_of = watched
-
-
-# -- speech detection ------------------------------------------------------------------------------------------------------
-
-
-def remembering(load: Callable[[], vad.Prepare]) -> Callable[[], vad.Prepare]:
-    """A model that is not asked twice about the same stream: hundreds of conversations begin alike, up to where something is said.
-
-    What it said depends on nothing but the sound since its beginning. A stream that turns out to be new is told from there on.
-    """
-    answers: dict[bytes, float] = {}
-
-    def loaded() -> vad.Prepare:
-        prepare = load()
-
-        def prepared(buffer: npt.NDArray[np.float32], rate_hz: int) -> vad.Model:
-            judge = prepare(buffer, rate_hz)
-            stream = b""
-            untold: list[npt.NDArray[np.float32]] = []
-
-            def remembered() -> float:
-                nonlocal stream
-                stream = hashlib.blake2b(stream + buffer.tobytes(), digest_size=16).digest()
-                if (answer := answers.get(stream)) is not None:
-                    untold.append(buffer.copy())
-                    return answer
-                window = buffer.copy()
-                for buffer[:] in untold:
-                    judge()
-                untold.clear()
-                buffer[:] = window
-                answer = answers[stream] = judge()
-                return answer
-
-            return remembered
-
-        return prepared
-
-    return loaded
-
-
-vad._load_onnx = remembering(vad._load_onnx)

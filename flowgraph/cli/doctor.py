@@ -46,7 +46,7 @@ def audio(
     ] = "default",
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")] = False,
 ) -> None:
-    """Play sweeps and listen: does the microphone hear the speaker, how loud, how late? Takes six seconds.
+    """Play sweeps and listen: does the microphone hear the speaker, how loud, how late? Takes six seconds, twice where sound is lost.
 
     Exit code: 0 measured; 1 there is no device, or one that doesn't work.
     """

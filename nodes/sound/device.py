@@ -1,7 +1,8 @@
 """A sound device in use: kept open with as short a buffer as it gets along with, and watched.
 
 1. A sound server has cycles of its own (PipeWire's: 21 ms, and never less where it knows that the machine is virtual: `vm.overrides` in
-   pipewire.conf), and a buffer of less than two of them loses sound all the time. How long they are can't be asked. So a device that keeps losing sound is opened anew with a longer buffer, and says so.
+   pipewire.conf), and a buffer of less than two of them loses sound all the time. How long they are can't be asked. So a device that
+   keeps losing sound is opened anew with a longer buffer, and says so.
 2. Lost sound shows as the driver's overflows and underflows, and as blocks that should have come and didn't: ALSA's plugins tell only of some.
 3. A device that falls silent without a word (its sound server has died) is a device that has failed.
 """
