@@ -8,6 +8,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# What is imported is compiled then; to compile all that there is (most of it torch's) takes longer than to fetch it.
+INSTALL := $(PIP) install --no-compile
 INPUTS := pyproject.toml constraints.txt
 
 # Hundreds of programs of ours are started by the tests: none has to be compiled twice, whatever the machine's settings are.
@@ -39,7 +41,7 @@ compare: $(VENV)/.installed-dev  ## the old sequential program against the strea
 	$(BIN)/flow compare graphs/baseline.yaml graphs/optimized.yaml --network runpod --html report.html $(ARGS)
 
 steps: $(VENV)/.installed-dev  ## the way from one to the other, step by step, with what each gains (the last step's model comes in a wheel)
-	@$(PIP) install --no-deps pipecat-ai
+	@$(INSTALL) --no-deps pipecat-ai
 	$(BIN)/flow compare graphs/baseline.yaml graphs/steps/*.yaml $(ARGS)
 
 bench: $(VENV)/.installed-dev  ## what the engine costs, against bare asyncio in the same run
@@ -73,10 +75,10 @@ $(VENV)/.python:
 
 $(VENV)/.installed: $(VENV)/.python $(INPUTS)
 	@echo "Installing (the first time takes a few minutes: torch is large) …"
-	@$(PIP) install -c constraints.txt -e .
+	@$(INSTALL) -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.python $(INPUTS)
 	@echo "Installing what tests need (the first time takes a few minutes) …"
-	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@$(INSTALL) -c constraints.txt -e '.[dev]'
 	@touch $(VENV)/.installed $@

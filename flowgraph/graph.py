@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from flowgraph.checks import check, order
 from flowgraph.document import Document, parse
 from flowgraph.draft import Draft
 from flowgraph.node import Node
@@ -86,6 +85,11 @@ class Graph:
         environ: Mapping[str, str],
         types: Mapping[str, type[Node]] | None,
     ) -> Self:
+        from flowgraph.checks import (
+            check,
+            order,
+        )  # networkx takes a quarter of a second, and who is given a graph needs none of it
+
         settle(document, settings, environ)
         draft = Draft(document, types or {})
         wire(draft)

@@ -350,7 +350,7 @@ def _load_torch() -> Prepare:
     torch.set_num_threads(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, which is what the wheel holds
-        model = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        model = torch.jit.load(str(path), map_location="cpu").eval()
     with torch.inference_mode():
         for _ in range(3):
             model(torch.zeros(1, 512), 16_000)  # it optimises itself in its first runs, which take 100 ms

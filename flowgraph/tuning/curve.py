@@ -158,7 +158,9 @@ def intervals(outcomes: Iterable[Outcome], *, seed: int = 0) -> Intervals | None
         [np.array(mine)[rng.integers(len(mine), size=(DRAWS, len(mine)))] for mine in voices.values()], axis=1
     )
     latencies = np.array([np.nan if one.latency is None else one.latency for one in wanted])[drawn]
-    latencies = latencies[~np.isnan(latencies).all(axis=1)]
+    latencies.sort(axis=1)  # what was never answered goes to the end
+    counts = np.count_nonzero(~np.isnan(latencies), axis=1)
+    latencies, counts = latencies[counts > 0], counts[counts > 0]
     pauses = np.array([one.pauses for one in wanted])[drawn].sum(axis=1)
     cuts = np.array([min(len(one.cuts), one.pauses) for one in wanted])[drawn].sum(axis=1)
     tail = (1 - CONFIDENCE) / 2 * 100
@@ -167,8 +169,20 @@ def intervals(outcomes: Iterable[Outcome], *, seed: int = 0) -> Intervals | None
         low, high = np.percentile(values, [tail, 100 - tail])
         return float(low), float(high)
 
-    p50, p90 = np.nanpercentile(latencies, [50, 90], axis=1)
-    return Intervals(ends(cuts / np.maximum(pauses, 1)), ends(np.nanmean(latencies, axis=1)), ends(p50), ends(p90))
+    def percentiles(percent: int) -> Array:
+        """Of each row. (`np.nanpercentile` takes them one by one, which is a second for a table of figures.)"""
+        at = (counts - 1) * (percent / 100)
+        below, row = at.astype(int), np.arange(len(at))
+        low, high = latencies[row, below], latencies[row, np.minimum(below + 1, counts - 1)]
+        found: Array = low + (high - low) * (at - below)
+        return found
+
+    return Intervals(
+        ends(cuts / np.maximum(pauses, 1)),
+        ends(np.nanmean(latencies, axis=1)),
+        ends(percentiles(50)),
+        ends(percentiles(90)),
+    )
 
 
 # -- settings -----------------------------------------------------------------------------------------------------------

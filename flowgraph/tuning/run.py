@@ -6,6 +6,7 @@ Replays are independent and take no real time but the processor's: they are spre
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -41,8 +42,8 @@ class WorkerDied(FlowError):
 
 Progress = Callable[[str, int, int], None]
 """`progress(what, done, of)`."""
-FEW = 4
-"""For so many replays of a set no process is started."""
+ALONE_S = 2.0
+"""Replays that take no longer start no process: each takes a second until it is of use."""
 
 
 def sweeps_of(graph: Graph, wanted: Sequence[str] = ()) -> list[Sweep]:
@@ -170,14 +171,19 @@ class _Replayer:
             yield outcomes
 
     def _each(self, which: str, owners: Sequence[NodeSpec]) -> Iterator[list[Outcome]]:
-        if self._processes <= 1 or len(owners) < FEW:
-            yield from (_replay_all(self._sets[which], owner, self._after) for owner in owners)
-            return
+        left = iter(owners)
         if self._pool is None:
+            until = time.monotonic() + ALONE_S
+            for owner in left:
+                yield _replay_all(self._sets[which], owner, self._after)
+                if self._processes > 1 and time.monotonic() >= until:
+                    break
+            else:
+                return
             # Not forked: this process may have threads and sockets of its own.
             self._pool = ProcessPoolExecutor(self._processes, get_context("spawn"), _given, (self._sets, self._after))
         try:
-            yield from self._pool.map(_in_process, [(which, owner) for owner in owners])
+            yield from self._pool.map(_in_process, [(which, owner) for owner in left])
         except BrokenProcessPool:
             raise WorkerDied(
                 f"one of the {self._processes} processes that replay was killed, or died; mostly it is memory that ran out",

@@ -6,10 +6,11 @@ import multiprocessing
 import os
 import signal
 
+import numpy as np
 import pytest
 
 from flowgraph.graph import Graph
-from flowgraph.tuning import tables
+from flowgraph.tuning import curve, run, tables
 from flowgraph.tuning.curve import Tried, choose, figures, front, intervals, to_json
 from flowgraph.tuning.evidence import CantTune
 from flowgraph.tuning.replay import Outcome
@@ -97,13 +98,22 @@ def test_a_setting_that_makes_no_dialogue_is_left_out_and_said() -> None:
     assert "left out" in tuned.curves[0].unusable
 
 
-def test_processes_find_the_same() -> None:
+def test_processes_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "ALONE_S", 0)
     fit, report = [heard(*MIXED), heard(*MIXED[:2])], [heard(*MIXED[1:])]
     graph = optimized()
 
     alone, together = (tune(graph, fit, report, FAST, sweeps=[FIXED], processes=count) for count in (1, 2))
 
     assert alone == together
+
+
+def test_for_what_is_soon_done_no_process_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "ALONE_S", 1e9)
+    monkeypatch.setattr(run, "ProcessPoolExecutor", None)
+    evidence = [heard(*MIXED)]
+
+    assert tune(optimized(), evidence, evidence, FAST, sweeps=[FIXED], processes=2).curves[0].points
 
 
 class Doomed(Dialogue):
@@ -115,7 +125,8 @@ class Doomed(Dialogue):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_process_that_is_killed_is_one_error_that_says_what_to_do() -> None:
+def test_a_process_that_is_killed_is_one_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "ALONE_S", 0)
     evidence = [heard(*MIXED)]
     text = "extends: optimized\nname: doomed\nnodes: {dialogue: {type: doomed}}\n"
     graph = Graph.from_text(text, environ={}, types={"doomed": Doomed})
@@ -207,6 +218,25 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_utterances() -> None:
         assert ends.mean[0] < mean < ends.mean[1]
         assert ends.rate[0] < figures(few).rate < ends.rate[1]
     assert more.mean[1] - more.mean[0] < (some.mean[1] - some.mean[0]) / 2
+
+
+@pytest.mark.parametrize("unanswered", [0, 1, 7])
+def test_percentiles_are_those_of_numpy_without_the_unanswered(
+    unanswered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curve, "DRAWS", 200)
+    rng = np.random.default_rng(7)
+    latencies: list[float | None] = [*rng.uniform(100, 900, 9).tolist(), *[None] * unanswered]
+
+    found = intervals([outcome(one) for one in latencies])
+
+    drawn = np.array([np.nan if one is None else one for one in latencies])[
+        np.random.default_rng(0).integers(len(latencies), size=(200, len(latencies)))
+    ]
+    drawn = drawn[~np.isnan(drawn).all(axis=1)]
+    assert found is not None
+    for told, percent in ((found.p50, 50), (found.p90, 90)):
+        assert told == pytest.approx(np.percentile(np.nanpercentile(drawn, percent, axis=1), [2.5, 97.5]))
 
 
 def test_utterances_are_drawn_within_each_voice() -> None:
