@@ -59,7 +59,8 @@ def run(stages: Mapping[str, Sequence[str]], given: Sequence[str]) -> list[str]:
 
 
 def wait_in_the_background() -> None:
-    """Run this process and its children only where nobody else wants to."""
+    """Run this process and its children only where nobody else wants to, each with one thread: those of a matrix wait by spinning."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     if hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     else:

@@ -101,7 +101,7 @@ def recogniser(script: Sequence[Understood]) -> web.Application:
                 {
                     "type": "Results", "start": stream.told_ms / 1000, "duration": (stream.ms - stream.told_ms) / 1000,
                     "is_final": False, "from_finalize": False, **flags,
-                    "channel": {"alternatives": [{"transcript": text, "words": []}]},
+                    "channel": {"alternatives": [{"transcript": text, "words": stream.words(text)}]},
                 }
             )  # fmt: skip
 
@@ -161,6 +161,15 @@ class _Stream:
             due.append(one[1])
             self._next += 1
         return due[-1:]
+
+    def words(self, text: str) -> list[dict[str, Any]]:
+        """Evenly spread over what was heard of the utterance since the last final transcript."""
+        said, begin_ms = text.split(), max(self._begin_ms, self.told_ms)
+        step_ms = (self.ms - begin_ms) / max(len(said), 1)
+        return [
+            {"word": word, "start": (begin_ms + step_ms * n) / 1000, "end": (begin_ms + step_ms * (n + 1)) / 1000}
+            for n, word in enumerate(said)
+        ]
 
     def _heard_all(self) -> bool:
         """A pause within an utterance may be as long as one behind it."""

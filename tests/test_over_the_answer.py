@@ -12,7 +12,6 @@ import pytest
 from tests import over_the_answer
 from tests.over_the_answer import NAMES, Over, talk
 
-MOST_ENDED = 0.05
 DUCKED_MS, SILENT_MS = 60, 300
 SOON = 0.8
 MEDIAN_SILENT_MS = 262
@@ -20,25 +19,30 @@ MEDIAN_SILENT_MS = 262
 WORST_DUCKED_MS = 61
 """A window of 32 ms of which too little is speech, the next one, what is left of the microphone's frame of 20 ms and its block of 10."""
 GAINS = (0.0, 0.25, 1.0)
+HEARD = ("misheard", pytest.param("misheard_again", marks=pytest.mark.soak), "understood")
 
 
 def of(talks: Sequence[Over], *kinds: str) -> list[Over]:
     return [one for one in talks if one.kind in kinds]
 
 
-@pytest.fixture(scope="module")
-def misheard(tmp_path_factory: pytest.TempPathFactory) -> list[Over]:
-    """By a recogniser that writes "im who" where somebody says "mhm"; four conversations were heard twice."""
+def overheard(folder: Path, *, again: bool) -> list[Over]:
+    """By a recogniser that writes "im who" where somebody says "mhm". `again`: what it made of the four that it heard twice."""
     heard = over_the_answer.HEARD.read_text().splitlines()
-    folder = tmp_path_factory.mktemp("misheard")
-    talks = [
-        talk(name, folder, misheard=said)
-        for name in NAMES
-        for said in (Path(name).name, f"{Path(name).name} again")
-        if said in heard
-    ]
+    said = [(name, f"{Path(name).name} again" if again else Path(name).name) for name in NAMES]
+    talks = [talk(name, folder, misheard=what) for name, what in said if what in heard]
     assert not any(one.ducks for one in talks), "nobody spoke"
     return [one for each in talks for one in each.over]
+
+
+@pytest.fixture(scope="module")
+def misheard(tmp_path_factory: pytest.TempPathFactory) -> list[Over]:
+    return overheard(tmp_path_factory.mktemp("misheard"), again=False)
+
+
+@pytest.fixture(scope="module")
+def misheard_again(tmp_path_factory: pytest.TempPathFactory) -> list[Over]:
+    return overheard(tmp_path_factory.mktemp("again"), again=True)
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +55,16 @@ def understood(tmp_path_factory: pytest.TempPathFactory) -> list[Over]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("heard", ["misheard", "understood"])
+@pytest.mark.parametrize("heard", HEARD)
 def test_backchannels_and_coughs_let_the_answer_go_on(heard: str, request: pytest.FixtureRequest) -> None:
     said = of(request.getfixturevalue(heard), "backchannel", "cough")
 
-    assert len(said) == {"misheard": 40, "understood": 8}[heard]
-    assert sum(one.ended is not None for one in said) <= MOST_ENDED * len(said)
-    assert all(one.resumed is not None for one in said if one.ended is None)
+    assert len(said) == {"misheard": 32, "misheard_again": 8, "understood": 8}[heard]
+    assert [one for one in said if one.ended is not None or one.resumed is None] == []
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("heard", ["misheard", "understood"])
+@pytest.mark.parametrize("heard", HEARD)
 def test_interruptions_stop_it(heard: str, request: pytest.FixtureRequest) -> None:
     """Measured: silent after 230 to 242 ms (median), by where in a window the speech begins. Later than 300 ms are those whose first word is
     misheard ("stop" as "saw", "hold on" as anything) and who then are silent for 0.7 s or so: the answer pauses, and goes on in between.
@@ -69,13 +72,13 @@ def test_interruptions_stop_it(heard: str, request: pytest.FixtureRequest) -> No
     said = of(request.getfixturevalue(heard), "interruption")
     silent = sorted(one.silent for one in said if one.silent is not None)
 
-    assert len(said) == len(silent) == {"misheard": 20, "understood": 4}[heard]
+    assert len(said) == len(silent) == {"misheard": 16, "misheard_again": 4, "understood": 4}[heard]
     assert statistics.median(silent) <= MEDIAN_SILENT_MS
     assert sum(ms <= SILENT_MS for ms in silent) >= SOON * len(silent)
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("heard", ["misheard", "understood"])
+@pytest.mark.parametrize("heard", HEARD)
 def test_the_answer_is_ducked_within_60_ms_of_the_first_voiced_sample(
     heard: str, request: pytest.FixtureRequest
 ) -> None:
