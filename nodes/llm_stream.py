@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from flowgraph import SECOND, Duration, Field, Node, ServiceName
-from nodes.clients.chat import ChatReply
+from nodes.clients.chat import THINK_LESS, ChatReply
 from nodes.clients.posting import Posted
 from nodes.clients.warming import LOAD_S, Warm, Warmth
 from nodes.vocabulary import End, Message, Prefix, Prompt, Token
@@ -30,7 +30,9 @@ class LlmStream(Node):
     temperature: float | None = Field(None, ge=0, le=2, description="Without it, the server's default.")
     max_tokens: int = Field(0, ge=0, description="Bound of an answer, in tokens, beside the prompt's own; 0 = none.")
     extra: dict[str, Any] = Field(
-        {}, description="More fields of the request, such as `chat_template_kwargs`; null takes one away."
+        {},
+        description="More fields of the request, such as `reasoning_effort: none`, with which a model on Ollama answers without thinking; "
+        "null takes one away.",
     )
     first_token_timeout: Duration = Field(
         30 * SECOND, gt=0, description="The answer must begin within this; loading a model is slow."
@@ -46,7 +48,7 @@ class LlmStream(Node):
     )
 
     async def open(self) -> None:
-        self._told_of_tools = False
+        self._told: set[str] = set()
         self._warmth = Warmth(self.ctx.http(self.service), self.warm, note=self.ctx.note, loads=True)
 
     async def close(self) -> None:
@@ -62,6 +64,7 @@ class LlmStream(Node):
             yield End()
             return
         self._warmth.stop()
+        asked_at = self.ctx.clock.now()
         bounds = [bound for bound in (frame.max_tokens, self.max_tokens) if bound]
         async with self._asked(frame.messages, bound=min(bounds, default=None)) as answer:
             self._warmth.loaded = True
@@ -70,12 +73,23 @@ class LlmStream(Node):
             reply = ChatReply(streamed=answer.content_type != "application/json", strip_thinking=self.strip_thinking)
             while not reply.over and (portion := await answer.read()):
                 for text in reply.feed(portion):
+                    if reply.thought_first:
+                        waited_s = (self.ctx.clock.now() - asked_at) / SECOND
+                        self._tell(
+                            f"the model thinks before it speaks, {waited_s:.1f} s this time; {THINK_LESS}", "thinks"
+                        )
                     yield Token(text)
                 answer.begun = reply.begun
             for text in reply.end():
                 yield Token(text)
             if reply.called_tools:
-                self._tell_of_tools()
+                self._tell("the model wants to call a tool; here it can only speak", "tools")
+            if reply.thought_aloud:
+                self._tell(
+                    "what the model thinks was read aloud: it marks the end (</think>), but not the beginning; "
+                    f"let the server part it from the answer (vLLM: --reasoning-parser), or {THINK_LESS}",
+                    "aloud",
+                )
             yield End(reply.reason)
 
     async def _read_ahead(self, messages: tuple[Message, ...]) -> None:
@@ -96,10 +110,11 @@ class LlmStream(Node):
             stall_ns=self.stall_timeout,
         )
 
-    def _tell_of_tools(self) -> None:
-        if not self._told_of_tools:
-            self._told_of_tools = True
-            self.ctx.say(f"{self.ctx.name}: the model wants to call a tool; here it can only speak")
+    def _tell(self, text: str, what: str) -> None:
+        """Tell the user of something, once."""
+        if what not in self._told:
+            self._told.add(what)
+            self.ctx.say(f"{self.ctx.name}: {text}")
 
     def _body(self, messages: tuple[Message, ...], bound: int | None) -> dict[str, Any]:
         """`bound`: of the answer, in tokens. What changes from turn to turn stands last, and the time of day nowhere."""

@@ -35,6 +35,7 @@ nodes:
     # system: file:prompt.txt
     # greeting: Hello, what can I do for you?
   # llm: {{model: llama3.1}}
+  # llm: {{model: qwen3, extra: {{reasoning_effort: none}}}}    # on Ollama: answer at once, don't think first
   # tts: {{voice: af_heart}}
 
 # Checked at the end of each run: the first sound of an answer, counted from your last word.

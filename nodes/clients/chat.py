@@ -17,6 +17,12 @@ from nodes.text.thinking import ThoughtFilter
 Reason = Literal["done", "length"]
 _LOG = "see the LLM server's log"
 _WRONG_SERVICE = "is the URL that of an LLM service?"
+THINK_LESS = (
+    "switch its thinking off: extra: {reasoning_effort: none} (Ollama), "
+    "extra: {chat_template_kwargs: {enable_thinking: false}} (vLLM, llama.cpp, SGLang)"
+)
+"""What to do about a model that thinks before it speaks. (Ollama lets every model think that can, unless it is told so:
+docs.ollama.com/capabilities/thinking; the others read their model's template.)"""
 
 
 class ChatReply:
@@ -29,6 +35,9 @@ class ChatReply:
         self.over = False
         """Nothing more will come."""
         self.called_tools = False
+        self.thought_first = False
+        """There were thoughts before the first word."""
+        self._reasoned = self._spoke = False
         self._finish = ""
         self._events = EventReader() if streamed else None
         self._whole = b""
@@ -39,6 +48,15 @@ class ChatReply:
         """Why the answer ended."""
         return "length" if self._finish == "length" else "done"
 
+    @property
+    def _thought(self) -> bool:
+        return self._reasoned or (self._thoughts is not None and self._thoughts.thought)
+
+    @property
+    def thought_aloud(self) -> bool:
+        """Have thoughts been taken for the answer? They had an end, but no beginning."""
+        return self._thoughts is not None and self._thoughts.unopened
+
     def feed(self, portion: bytes) -> list[str]:
         """The text that these bytes complete."""
         if self._events is None:
@@ -47,7 +65,7 @@ class ChatReply:
         return self._said(self._events.feed(portion))
 
     def end(self) -> list[str]:
-        """The bytes have ended: the text that is left. Raises ServiceError if the answer hadn't ended."""
+        """The bytes have ended: the text that is left. Raises ServiceError if the answer hadn't ended, or was nothing but thoughts."""
         texts = self._said(
             [self._whole.decode("utf-8", errors="replace")] if self._events is None else self._events.end()
         )
@@ -57,11 +75,24 @@ class ChatReply:
             raise ServiceError("the answer was cut off: its stream ended without an end", hint=_LOG)
         if self._thoughts and (rest := self._thoughts.end()):
             texts.append(rest)
+            self._speaks(rest)
+        if self._thought and not (self._spoke or self.called_tools):
+            bound = ", up to the bound of its tokens" if self.reason == "length" else ""
+            raise ServiceError(f"the model has thought{bound}, and said nothing", hint=THINK_LESS)
         return texts
 
     def _said(self, events: list[str]) -> list[str]:
-        texts = map(self._event, events)
-        return [said for text in texts if (said := self._thoughts.feed(text) if self._thoughts else text)]
+        said = []
+        for event in events:
+            text = self._event(event)
+            if words := self._thoughts.feed(text) if self._thoughts else text:
+                said.append(words)
+                self._speaks(words)
+        return said
+
+    def _speaks(self, words: str) -> None:
+        if not self._spoke and words.strip():
+            self._spoke, self.thought_first = True, self._thought
 
     def _event(self, event: str) -> str:
         self.begun = True
@@ -88,6 +119,7 @@ class ChatReply:
             raise ServiceError("the service failed in the middle of the answer", hint=_LOG)
         self._finish = finish or self._finish
         self.called_tools |= bool(delta.get("tool_calls")) or finish == "tool_calls"
+        self._reasoned |= bool(_content(delta.get("reasoning")) or _content(delta.get("reasoning_content")))
         return _content(delta.get("content")) or _content(delta.get("refusal"))
 
 

@@ -10,6 +10,10 @@ class ThoughtFilter:
     """Takes text in any portions, gives what is meant to be heard. Holds back only what may be the beginning of a mark."""
 
     def __init__(self) -> None:
+        self.thought = False
+        """There was something between the marks (models whose thinking is off put empty lines there)."""
+        self.unopened = False
+        """A thought has ended that never began: its beginning stands in the server's own template, and it was taken for the answer."""
         self._held = ""
         self._inside = False
         self._after_thought = False
@@ -19,18 +23,18 @@ class ThoughtFilter:
         self._held += text
         said = ""
         while True:
-            mark = _CLOSE if self._inside else _OPEN
-            before, found, behind = self._held.partition(mark)
+            marks = (_CLOSE,) if self._inside else (_OPEN, _CLOSE)
+            found = [at for mark in marks if (at := self._held.find(mark)) >= 0]
             if not found:
                 break
-            if not self._inside:
-                said += self._say(before)
-            self._after_thought = self._inside
-            self._inside = not self._inside
-            self._held = behind
-        kept = _begun(self._held, mark)
-        if not self._inside:
-            said += self._say(self._held[: len(self._held) - kept])
+            before, rest = self._held[: min(found)], self._held[min(found) :]
+            said += self._passed(before)
+            closes = rest.startswith(_CLOSE)
+            self.unopened |= closes and not self._inside
+            self._inside, self._after_thought = not closes, closes
+            self._held = rest.removeprefix(_CLOSE if closes else _OPEN)
+        kept = max(_begun(self._held, mark) for mark in marks)
+        said += self._passed(self._held[: len(self._held) - kept])
         self._held = self._held[len(self._held) - kept :]
         return said
 
@@ -38,6 +42,13 @@ class ThoughtFilter:
         """The text has ended: what was held back and turned out to be no mark. A thought without an end stays unsaid."""
         held, self._held = self._held, ""
         return "" if self._inside else self._say(held)
+
+    def _passed(self, text: str) -> str:
+        """What of a text without marks is meant to be heard."""
+        if self._inside:
+            self.thought |= bool(text.strip())
+            return ""
+        return self._say(text)
 
     def _say(self, text: str) -> str:
         """Without the empty lines that models put behind a thought."""

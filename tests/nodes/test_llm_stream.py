@@ -144,6 +144,49 @@ def test_thinking_is_not_said_unless_asked_for() -> None:
     assert text(ask(Llm(*script), strip_thinking=False)) == "<think>Let me see</think>\n\nYes"
 
 
+def told(*script: Any) -> list[str]:
+    """What the user is told while two such answers come."""
+    node = LlmStream()
+    run_node(node, [PROMPT, 5.0, Prompt(PROMPT.messages)], services={"llm": Llm(*script).app})
+    said: list[str] = node.ctx.say.__self__.said  # type: ignore[attr-defined]
+    return said
+
+
+@pytest.mark.parametrize("thought", [event("<think>Hm</think>"), event(reasoning="Hm"), event(reasoning_content="Hm")])
+def test_a_model_that_thinks_before_it_speaks_is_told_once_with_the_time_it_takes(thought: str) -> None:
+    [line] = told(thought, 1.5, event("Yes"), STOP)
+
+    assert "thinks before it speaks, 1.5 s this time" in line
+    assert "extra: {reasoning_effort: none} (Ollama)" in line
+
+
+@pytest.mark.parametrize(
+    "script", [(event("Yes"),), (event("<think>\n\n</think>\n\nYes"),), (event("Yes"), event(reasoning="Hm"))]
+)
+def test_who_does_not_think_before_it_speaks_is_not_said_to(script: tuple[str, ...]) -> None:
+    assert told(*script, STOP) == []
+
+
+def test_thoughts_without_a_beginning_are_said_and_so_is_that() -> None:
+    script = (event("The user asks"), event(".</thi"), event("nk>\n\nYes"), STOP)
+
+    assert text(ask(Llm(*script))) == "The user asks.Yes"
+    [line] = told(*script)
+    assert "read aloud: it marks the end (</think>), but not the beginning" in line
+    assert "--reasoning-parser" in line
+
+
+@pytest.mark.parametrize(
+    ("finish", "message"),
+    [("stop", "has thought, and said nothing"), ("length", "up to the bound of its tokens, and said nothing")],
+)
+def test_an_answer_of_nothing_but_thoughts_is_an_error_that_says_what_to_do(finish: str, message: str) -> None:
+    with pytest.raises(NodeFailed, match=message) as caught:
+        ask(Llm(event(reasoning="Hm"), event("\n"), event(finish=finish), "data: [DONE]\n\n"))
+
+    assert "reasoning_effort: none" in str(caught.value)
+
+
 def test_an_answer_that_was_cut_by_its_bound_says_so() -> None:
     outputs = ask(Llm(event("Half a"), event(finish="length"), "data: [DONE]\n\n"))
 

@@ -22,6 +22,7 @@ def said(*portions: str) -> str:
         ("1 < 2 <thinking", "1 < 2 <thinking"),
         ("<thi", "<thi"),
         ("<think></think> <think>x</think> Yes", "Yes"),
+        ("So.</think>\n\nYes", "So.Yes"),
     ],
 )
 def test_thoughts_are_not_said(text: str, answer: str) -> None:
@@ -35,3 +36,22 @@ def test_how_it_is_cut_makes_no_difference(portions: list[str]) -> None:
 
 def test_text_that_can_be_no_mark_is_said_at_once() -> None:
     assert ThoughtFilter().feed("Well <b") == "Well <b"
+
+
+@pytest.mark.parametrize(
+    ("text", "thought", "unopened"),
+    [
+        ("<think>Hm", True, False),
+        ("<think>\n\n</think>\n\nYes", False, False),
+        ("So.</think>Yes", False, True),
+        ("<think>a</think>b</think>", True, True),
+        ("Yes", False, False),
+    ],
+)
+def test_whether_there_was_a_thought_is_known(text: str, thought: bool, unopened: bool) -> None:
+    for portions in ([text], [*text]):
+        thoughts = ThoughtFilter()
+        for portion in portions:
+            thoughts.feed(portion)
+        thoughts.end()
+        assert (thoughts.thought, thoughts.unopened) == (thought, unopened)
