@@ -85,10 +85,8 @@ class Graph:
         environ: Mapping[str, str],
         types: Mapping[str, type[Node]] | None,
     ) -> Self:
-        from flowgraph.checks import (
-            check,
-            order,
-        )  # networkx takes a quarter of a second, and who is given a graph needs none of it
+        # networkx takes a quarter of a second to import, and a process that is given a graph needs none of it.
+        from flowgraph.checks import check, order
 
         settle(document, settings, environ)
         draft = Draft(document, types or {})

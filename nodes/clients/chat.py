@@ -21,7 +21,7 @@ THINK_LESS = (
     "switch its thinking off: extra: {reasoning_effort: none} (Ollama), "
     "extra: {chat_template_kwargs: {enable_thinking: false}} (vLLM, llama.cpp, SGLang)"
 )
-"""What to do about a model that thinks before it speaks. (Ollama lets every model think that can, unless it is told so:
+"""What to do about a model that thinks before it speaks. (Ollama lets every model think that can, unless it is told not to:
 docs.ollama.com/capabilities/thinking; the others read their model's template.)"""
 
 
