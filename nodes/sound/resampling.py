@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,10 @@ PASSED = 0.93
 """The pass band's edge (−6 dB), as a share of the lower rate's half."""
 BETA = 7.0
 """Kaiser window: 70 dB."""
+NEAR = 6
+"""Where outputs of one phase lie no further apart, in input samples, the filter is laid on every place between them too, in one
+call: two thirds of that are for nothing from 48 to 16 kHz, and yet it takes a third of the time that a window for each output takes
+(from 24 to 48 kHz, a tenth)."""
 AT_ONCE = 4096
 
 
@@ -98,21 +102,44 @@ class Resampler:
     def _give(self, count: int) -> Samples:
         import numpy as np
 
-        taps = self._rows.shape[1]
         out = np.empty(count, np.float32)
-        for begin in range(0, count, AT_ONCE):
-            n = np.arange(self._given, self._given + min(AT_ONCE, count - begin)) * self._down
-            starts = n // self._up - self._half + 1 - self._first
-            windows = np.lib.stride_tricks.sliding_window_view(self._buffer, taps)[starts]
-            if self._up == 1:
-                np.dot(windows, self._rows[0], out=out[begin : begin + len(n)])
-            else:
-                np.einsum("ij,ij->i", windows, self._rows[n % self._up], out=out[begin : begin + len(n)])
-            self._given += len(n)
-            used = min(self._given * self._down // self._up - self._half + 1 - self._first, len(self._buffer))
-            self._buffer = self._buffer[used:]
-            self._first += used
+        if self._down <= NEAR:
+            self._fill(out)
+        else:
+            for begin in range(0, count, AT_ONCE):
+                self._fill_apart(out[begin : begin + AT_ONCE])
         return out
+
+    def _fill(self, out: Samples) -> None:
+        """The next outputs; those with one phase lie `down` input samples apart."""
+        import numpy as np
+
+        for i in range(min(self._up, len(out))):
+            start, phase = self._place(self._given + i)
+            last = start + (len(out) - 1 - i) // self._up * self._down
+            sound = self._buffer[start : last + self._rows.shape[1]]
+            out[i :: self._up] = np.correlate(sound, self._rows[phase])[:: self._down]
+        self._drop(len(out))
+
+    def _fill_apart(self, out: Samples) -> None:
+        """The next outputs, each from a window of its own."""
+        import numpy as np
+
+        starts, phases = self._place(np.arange(self._given, self._given + len(out)))
+        windows = np.lib.stride_tricks.sliding_window_view(self._buffer, self._rows.shape[1])[starts]
+        np.einsum("ij,ij->i", windows, self._rows[phases], out=out)
+        self._drop(len(out))
+
+    def _place(self, n: Any) -> Any:
+        """Where in the buffer the window of output n begins, and the filter's row for it."""
+        return n * self._down // self._up - self._half + 1 - self._first, n * self._down % self._up
+
+    def _drop(self, given: int) -> None:
+        """So many outputs more are given: forget what no later one needs."""
+        self._given += given
+        used = min(self._place(self._given)[0], len(self._buffer))
+        self._buffer = self._buffer[used:]
+        self._first += used
 
 
 def resampled(samples: Samples, from_hz: int, to_hz: int) -> Samples:
