@@ -107,7 +107,7 @@ def _endpointing(query: Any) -> int | None:
     text = query.get("endpointing", str(ENDPOINTING_MS)).lower()
     if text == "false":
         return None
-    return ENDPOINTING_MS if text == "true" else _whole(query, "endpointing", 0, 60_000)
+    return ENDPOINTING_MS if text == "true" else _whole(query, "endpointing", 0, 60_000, ENDPOINTING_MS)
 
 
 class Decoders:

@@ -214,6 +214,14 @@ def test_what_raw_samples_need_is_asked_for(missing: str) -> None:
         stt.Options.parse({name: value for name, value in QUERY.items() if name != missing})
 
 
+def test_a_query_that_says_no_more_than_it_has_to_has_the_documented_defaults() -> None:
+    options = stt.Options.parse({"encoding": "linear16", "sample_rate": "16000"})
+
+    assert options == stt.Options(16_000, 1, False, 300, None, False)
+    assert stt.Options.parse(QUERY | {"endpointing": "true"}).endpointing_ms == 300
+    assert stt.Options.parse(QUERY | {"endpointing": "80"}).endpointing_ms == 80
+
+
 def test_a_client_that_breaks_off_leaves_the_server_ready_for_the_next(url: str) -> None:
     async def do(session: ClientSession) -> list[dict[str, Any]]:
         for _ in range(3):
