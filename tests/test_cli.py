@@ -197,6 +197,20 @@ def test_a_second_ctrl_c_does_not_wait(graph_file: Path) -> None:
     assert time.monotonic() - began < 1.5
 
 
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE")
+def test_a_reader_that_goes_away_ends_the_run_without_a_word(graph_file: Path) -> None:
+    command = ("run", "spoken.yaml", "--json", "--set", "ear.seconds=60")
+    with in_a_process(*command, folder=graph_file.parent) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        until(process, '"listening"')
+        process.stdout.close()
+
+        assert process.wait(20) == 141
+        assert process.stderr.read() == ""
+
+
 def test_typed_lines_are_answered_one_after_the_other(graph_file: Path) -> None:
     process = in_a_process("run", "spoken.yaml", "--text", "--set", "dialogue.greeting=Hi", folder=graph_file.parent)
     code, out, err = ended(process, "what time is it\n\nand now?")

@@ -16,12 +16,18 @@ from flowgraph.cli import doctor
 __all__ = ["app", "main"]
 
 
+READER_GONE = 141
+"""What a shell tells of a program that SIGPIPE has ended."""
+
+
 class Commands(TyperGroup):
     """Says what went wrong in a sentence, never with a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # who read it has gone away (`flow nodes | head`), and there is no other to tell
+            os._exit(READER_GONE)
         except Exception as error:
             if type(error).__module__.partition(".")[0] in ("typer", "click"):
                 raise
@@ -327,12 +333,9 @@ def about(
 
 
 def main() -> None:
-    """The console script. A reader that has gone away (`flow nodes | head`) is no error."""
+    """The console script."""
     # What a command imports stays: looking for garbage in it, again and again and once more at the end, would take a fifth of
     # `flow check`. What runs sessions enables it again.
     gc.disable()
     atexit.register(gc.freeze)
-    try:
-        app()
-    except BrokenPipeError:
-        os._exit(141)
+    app()

@@ -130,9 +130,13 @@ class Run:
         except asyncio.CancelledError:
             if not self._interrupts:
                 raise
+        except BrokenPipeError:  # nobody reads what is shown
+            self._close_telemetry()
+            raise
         except Exception as error:
             failure = error
-        refreshing.cancel()
+        finally:
+            refreshing.cancel()
         display.finish(report if self._listening else None)
         self._close_telemetry()
         if self._wishes.verbose and self._listening:
