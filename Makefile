@@ -11,11 +11,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # What is imported is compiled then; to compile all that there is (most of it torch's) takes longer than to fetch it.
 INSTALL := $(PIP) install --no-compile
 INPUTS := pyproject.toml constraints.txt
+# What others wrote has an environment of its own: none of it is needed here, and none of it may decide our versions.
+THEIRS := .venv-interop
 
 # Hundreds of programs of ours are started by the tests: none has to be compiled twice, whatever the machine's settings are.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test lint check-types pytest compare steps bench mutants soak schema wheel-test format clean help
+.PHONY: run test lint check-types pytest compare steps bench mutants soak interop schema wheel-test format clean help
 
 run: $(VENV)/.installed  ## hold a spoken conversation (with the bundled caller, where there is no sound hardware)
 	@$(BIN)/flow run $(GRAPH) $(ARGS)
@@ -53,6 +55,15 @@ mutants: $(VENV)/.installed-dev  ## break each rule of the engine in turn: the t
 soak: $(VENV)/.installed-dev  ## the long tests
 	$(BIN)/pytest -m soak --timeout=1800 $(ARGS)
 
+$(THEIRS)/.installed: tests/interop/requirements.txt
+	@echo "Installing servers and clients of others (a few minutes) …"
+	@sh .ci/make_venv $(THEIRS)
+	@$(THEIRS)/bin/python -m pip --disable-pip-version-check --quiet install --no-compile -r $<
+	@touch $@
+
+interop: $(VENV)/.installed-dev $(THEIRS)/.installed  ## against what others wrote, as it is: llama.cpp, a Kokoro server, the clients of OpenAI and Deepgram
+	$(BIN)/pytest -m interop $(ARGS)
+
 schema: $(VENV)/.installed  ## write graphs/schema.json, which editors use, from the node classes
 	$(BIN)/flow schema > graphs/.schema.json && mv graphs/.schema.json graphs/schema.json
 
@@ -64,7 +75,7 @@ format: $(VENV)/.installed-dev  ## put the code into the one layout
 	$(BIN)/ruff format
 
 clean:  ## remove what was built and the environment
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(THEIRS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14

@@ -21,15 +21,17 @@ from pathlib import Path
 
 STARVED_S = 300
 """A test that gets little of a processor may take so long."""
+ELSEWHERE = "soak or interop"
+"""What has a command of its own."""
 BEHIND = {
     "types": ("mypy",),
-    "virtual time": ("pytest", "-n", "2", "--dist", "worksteal", f"--timeout={STARVED_S}", "-m", "not (realtime or alone or soak)"),
+    "virtual time": ("pytest", "-n", "2", "--dist", "worksteal", f"--timeout={STARVED_S}", "-m", f"not (realtime or alone or {ELSEWHERE})"),
 }  # fmt: skip
 IN_FRONT = {
-    "real clock": ("pytest", "-n", "2", "--dist", "loadfile", "-m", "realtime and not (alone or soak)"),
-    "sound card": ("pytest", "-m", "sound and not soak"),
+    "real clock": ("pytest", "-n", "2", "--dist", "loadfile", "-m", f"realtime and not (alone or {ELSEWHERE})"),
+    "sound card": ("pytest", "-m", f"sound and not ({ELSEWHERE})"),
 }
-BY_ITSELF = {"speed": ("pytest", "-m", "alone and not (sound or soak)")}
+BY_ITSELF = {"speed": ("pytest", "-m", f"alone and not (sound or {ELSEWHERE})")}
 WRITTEN = {"realtime": r"\brealtime\b", "sound": r"\bsound\b|\bcard\b", "alone": r"\b(alone|sound|card)\b"}
 """How a mark is told from a file's text: a stage of few tests doesn't import all the others. (conftest.py sees to it that it can be told.)"""
 
