@@ -54,20 +54,29 @@ class Outlet(Protocol):
 
 
 class Watch:
-    """An observer outside the graph: told of each frame where it is yielded, and never in its way."""
+    """An observer outside the graph: told of each frame where it is yielded, and never in its way.
 
-    def __init__(self, callback: Callable[[Frame], None]) -> None:
-        self._callback = callback
+    What it raises is no failure of the node that yielded: `failed` is told, and the observer nothing more.
+    """
+
+    def __init__(self, callback: Callable[[Frame], None], failed: Callable[[Exception], None]) -> None:
+        self._callback: Callable[[Frame], None] | None = callback
+        self._failed = failed
 
     def put(self, frame: Frame) -> bool:
-        self._callback(frame)
+        if self._callback is not None:
+            try:
+                self._callback(frame)
+            except Exception as error:
+                self._callback = None
+                self._failed(error)
         return True
 
     def put_at_once(self, frame: Frame) -> None:
-        self._callback(frame)
+        self.put(frame)
 
     async def wait_put(self, frame: Frame) -> None:
-        self._callback(frame)
+        self.put(frame)
 
 
 class Overflow(FlowError):

@@ -44,8 +44,8 @@ DEATH_TOLD_S = 1.0
 class Session:
     """`async with Session(Graph.load(path)) as session: await session.finished()`.
 
-    Entering raises GraphError, NodeFailed or ServiceError; `finished` raises the first failure. `watch` before entering to
-    see everything.
+    Entering raises GraphError, NodeFailed or ServiceError; `finished` raises the first failure; leaving, FlowError where the trace
+    couldn't be written. `watch` before entering to see everything.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Session:
     ) -> None:
         """`services`: instead of those that the graph declares (tests). `trace`: a JSONL file.
 
-        `say`: told each line for the user. `nodes`: ready instances to run instead of fresh ones (tests).
+        `say`: told each line for the user; what it raises ends the session. `nodes`: ready instances to run instead of fresh ones (tests).
         """
         self.graph = graph
         self.said: list[str] = []
@@ -74,7 +74,7 @@ class Session:
         self._extra: set[asyncio.Task[Any]] = set()
         self._opened: list[str] = []
         self._closed = False
-        self._failure: FlowError | None = None
+        self._failure: Exception | None = None
         self._prompt = 0
         self._ids = itertools.count(1)
         self._orders = itertools.count(1)
@@ -82,8 +82,11 @@ class Session:
     # -- for embedders -------------------------------------------------------------------------------------------------
 
     def watch(self, frame_type: type[F], callback: Callable[[F], None]) -> None:
-        """Call `callback` for each frame of the type (or a subclass) where it is yielded. Short, synchronous, in the loop."""
-        self._watches.append((frame_type, Watch(callback)))  # type: ignore[arg-type]
+        """Call `callback` for each frame of the type (or a subclass) where it is yielded. Short, synchronous, in the loop.
+
+        What it raises ends the session: `finished` raises it.
+        """
+        self._watches.append((frame_type, Watch(callback, self._end_with)))  # type: ignore[arg-type]
         for worker in self._workers.values():
             worker.reroute()
 
@@ -100,13 +103,13 @@ class Session:
         """Wait until the graph has run out. Raises the failure that ended it, if one did."""
         tasks = set(self._tasks.values())
         try:
-            while tasks:
+            while tasks and self._failure is None:
                 done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     if not task.cancelled() and task.exception() is not None:
                         task.result()
-                if self._failure is not None:
-                    raise self._failure
+            if self._failure is not None:
+                raise self._failure
         finally:
             self.trace.collect()
 
@@ -134,6 +137,8 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._close()
+        if error is None and self.trace.failure is not None:
+            raise self.trace.failure
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -304,7 +309,11 @@ class Session:
     def _tell(self, text: str) -> None:
         self.said.append(text)
         if self._say is not None:
-            self._say(text)
+            try:
+                self._say(text)
+            except Exception as error:
+                self._say = None
+                self._end_with(error)
 
     def _noter(self, index: int) -> Callable[[str], None]:
         return lambda text: self.trace.tap((self.clock.now(), NOTE, index, text))
@@ -392,13 +401,16 @@ class Session:
             attempt = self._prompt
             due = attempt and self.turn.number == self.turn.committed == attempt and self._hears()
             if due and self.clock.now() - self._moved_at > STUCK_NS and self.trace.quiet_for(STUCK_NS):
-                self._failure = Stuck(
-                    f"attempt {attempt} came to no end: nothing of it has moved for {STUCK_NS // SECOND} s",
-                    hint="a node behind the owner swallowed `End` or waits for a service without a time limit",
-                )
-                for task in self._tasks.values():
-                    task.cancel()
+                stuck = f"attempt {attempt} came to no end: nothing of it has moved for {STUCK_NS // SECOND} s"
+                hint = "a node behind the owner swallowed `End` or waits for a service without a time limit"
+                self._end_with(Stuck(stuck, hint=hint))
                 return
+
+    def _end_with(self, error: Exception) -> None:
+        """No node has failed, and yet the session can't go on."""
+        self._failure = self._failure or error
+        for task in self._tasks.values():
+            task.cancel()
 
     def _hears(self) -> bool:
         return any(issubclass(Heard, kind) for spec in self.graph.nodes.values() for kind in ports(spec.cls).outputs)

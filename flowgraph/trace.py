@@ -14,6 +14,7 @@ instead; one of them gets lines of its own from when it is cited: as a cause, or
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -130,6 +131,8 @@ class Trace:
         self._attempts: deque[int] = deque()
         self._by_attempt: dict[int, list[int]] = {}
         self._seconds: Counter[tuple[int, int, int]] = Counter()
+        self.failure: FlowError | None = None
+        """Why the file ends before the session does; None where it doesn't."""
         self._file = self._open(path)
         self._write_graph(graph)
         self._services = {name: _service_of(spec) for name, spec in graph.nodes.items()}
@@ -157,7 +160,10 @@ class Trace:
         self.collect()
         self._write_seconds(self._now() + 2 * SECOND)
         if self._file is not None:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError as error:
+                self._give_up(error)
             self._file = None
 
     def quiet_for(self, ns: int) -> bool:
@@ -350,7 +356,19 @@ class Trace:
 
     def _write(self, event: dict[str, Any]) -> None:
         if self._file is not None:
-            self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
+            try:
+                self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
+            except OSError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """A conversation is worth more than its trace: it goes on, and ends with this failure."""
+        assert self._file is not None
+        hint = "free some space, or choose another --trace"
+        self.failure = FlowError(f"can't write on the trace {self._file.name}: {error.strerror}", hint=hint)
+        file, self._file = self._file, None
+        with contextlib.suppress(OSError):  # what is left to write fails again
+            file.close()
 
     def _write_graph(self, graph: Graph) -> None:
         """The first line: what the rest refers to, and the time of day at a time of the clock."""

@@ -199,12 +199,13 @@ def test_a_second_ctrl_c_does_not_wait(graph_file: Path) -> None:
 
 @pytest.mark.realtime
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE")
-def test_a_reader_that_goes_away_ends_the_run_without_a_word(graph_file: Path) -> None:
-    command = ("run", "spoken.yaml", "--json", "--set", "ear.seconds=60")
+@pytest.mark.parametrize("options", [["--json"], []], ids=["json", "lines"])
+def test_a_reader_that_goes_away_ends_the_run_without_a_word(graph_file: Path, options: list[str]) -> None:
+    command = ("run", "spoken.yaml", *options, "--set", "ear.seconds=60")
     with in_a_process(*command, folder=graph_file.parent) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        until(process, '"listening"')
+        until(process, "listening")
         process.stdout.close()
 
         assert process.wait(20) == 141

@@ -141,6 +141,39 @@ def test_a_watcher_sees_each_frame_where_it_is_yielded_even_if_nobody_takes_it()
     assert texts(seen) == ["a", "b"]
 
 
+@pytest.mark.parametrize("which", ["watch", "say at the start", "say"])
+def test_what_an_observer_raises_is_no_nodes_fault_and_ends_the_session(which: str) -> None:
+    class Talker(Node):
+        async def open(self) -> None:
+            self.ctx.say("here I am")
+
+        def process(self, frame: Note) -> None:
+            self.ctx.say(f"it said {frame.text}")
+
+    told: list[object] = []
+
+    def fail(of: object) -> None:
+        told.append(of)
+        raise BrokenPipeError
+
+    def say(text: str) -> None:
+        if which == "say at the start" or (which == "say" and text.startswith("it said")):
+            fail(text)
+
+    async def main() -> None:
+        nodes: dict[str, Node] = {"source": source("a", "b", 60.0, "c"), "talker": Talker()}
+        session = Session(graph_of(nodes, ("source", "talker")), nodes=nodes, say=say)
+        if which == "watch":
+            session.watch(Note, fail)
+        async with session, asyncio.timeout(1):
+            await session.finished()
+
+    with pytest.raises(BrokenPipeError):
+        run_virtual(main())
+
+    assert len(told) == 1, "it is told nothing more"
+
+
 def test_a_prompt_that_comes_to_no_end_is_reported_as_stuck() -> None:
     class Mouth(Node):
         def process(self, frame: Idea | End) -> Iterator[Heard]:

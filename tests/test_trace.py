@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from flowgraph import taps
+from flowgraph.errors import FlowError
+from flowgraph.frame import Heard
 from flowgraph.session import Session
 from flowgraph.testing import run_virtual
 from flowgraph.trace import Incomplete, Step, Trace
 from flowgraph.units import MS
 from tests.spoken import Conversation, held, spoken
 
+FULL = Path("/dev/full")
 SAYS = [{"from": 500, "to": 1100, "text": "What time is it?"}]
 PREPARED = ("ear.seconds=2",)
 """The answer waits for its commit: the path goes through the decision."""
@@ -157,6 +160,37 @@ def test_the_file_holds_the_graph_each_frame_and_what_happened_to_it(tmp_path: P
     [prompt] = [line for line in lines if line.get("type") == "Prompt"]
     assert prompt["node"] == "dialogue"
     assert prompt["fields"]["messages"][-1] == ["user", "what time is it"]
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no disk that is always full")
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_trace_that_finds_no_space_ends_by_itself_and_the_session_says_so(*, at_once: bool) -> None:
+    heard = []
+
+    async def main() -> None:
+        session = Session(spoken("ear.seconds=2", says=SAYS), trace=FULL)
+        session.watch(Heard, heard.append)
+        async with session:
+            if at_once:
+                session.trace.write({"event": "much", "text": "x" * (1 << 17)})
+                assert session.trace.failure is not None
+            await session.finished()
+
+    with pytest.raises(FlowError, match="can't write on the trace /dev/full: No space left") as failure:
+        run_virtual(main())
+
+    assert "--trace" in failure.value.hint
+    assert any(one.final for one in heard), "the answer was heard all the same"
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no disk that is always full")
+def test_what_ended_the_session_is_told_rather_than_that() -> None:
+    async def main() -> None:
+        async with Session(spoken("ear.seconds=2", "llm.fails=true", says=SAYS), trace=FULL) as session:
+            await session.finished()
+
+    with pytest.raises(FlowError, match="no such model"):
+        run_virtual(main())
 
 
 def test_sound_is_counted_by_the_second(tmp_path: Path) -> None:

@@ -52,7 +52,12 @@ def progress(console: Console) -> Progress:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            """Called where the reader has gone: the one obvious end of that is in `Commands`, not here."""
+            raise  # noqa: PLE0704 -- what rich has caught
+
+    console = Plain(stderr=stderr, highlight=False, soft_wrap=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_COLUMNS
     return console
@@ -75,7 +80,9 @@ def tell_error(error: Exception) -> int:
             console.print(Text.assemble(("  = ", "cyan"), error.hint), soft_wrap=True)
         return error.exit_code
     console.print(Text.assemble(("error: ", "bold red"), f"{type(error).__name__}: {error}"), soft_wrap=True)
-    console.print(
-        Text.assemble(("  = ", "cyan"), "this is a fault of Flowgraph or of a node; -v shows where"), soft_wrap=True
-    )
+    if isinstance(error, OSError):
+        fault = "the system said so; is there space left, and may it be written?"
+    else:
+        fault = "this is a fault of Flowgraph or of a node; `flow run -v` shows where"
+    console.print(Text.assemble(("  = ", "cyan"), fault), soft_wrap=True)
     return 1

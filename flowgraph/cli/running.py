@@ -131,14 +131,13 @@ class Run:
             if not self._interrupts:
                 raise
         except BrokenPipeError:  # nobody reads what is shown
-            self._close_telemetry()
             raise
         except Exception as error:
             failure = error
         finally:
             refreshing.cancel()
+            self._close_telemetry()
         display.finish(report if self._listening else None)
-        self._close_telemetry()
         if self._wishes.verbose and self._listening:
             self._tell_notes(session)
         if failure is not None:

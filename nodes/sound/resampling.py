@@ -111,7 +111,7 @@ class Resampler:
         return out
 
     def _fill(self, out: Samples) -> None:
-        """The next outputs; those with one phase lie `down` input samples apart."""
+        """The next outputs, where those with one phase lie near each other: `down` input samples apart."""
         import numpy as np
 
         for i in range(min(self._up, len(out))):
@@ -122,12 +122,15 @@ class Resampler:
         self._drop(len(out))
 
     def _fill_apart(self, out: Samples) -> None:
-        """The next outputs, each from a window of its own."""
+        """The next outputs, each from a window of its own: where they lie further apart."""
         import numpy as np
 
         starts, phases = self._place(np.arange(self._given, self._given + len(out)))
         windows = np.lib.stride_tricks.sliding_window_view(self._buffer, self._rows.shape[1])[starts]
-        np.einsum("ij,ij->i", windows, self._rows[phases], out=out)
+        if self._up == 1:
+            np.dot(windows, self._rows[0], out=out)
+        else:
+            np.einsum("ij,ij->i", windows, self._rows[phases], out=out)
         self._drop(len(out))
 
     def _place(self, n: Any) -> Any:

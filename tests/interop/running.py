@@ -34,7 +34,10 @@ def serving(command: Sequence[str]) -> Iterator[str]:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield next(json.loads(line)["url"] for line in process.stdout if line.startswith("{"))
+            first = next((line for line in process.stdout if line.startswith("{")), None)
+            if first is None:
+                pytest.fail(f"it has ended ({process.wait(10)}) before it served: {' '.join(command)}")
+            yield json.loads(first)["url"]
         finally:
             process.stdin.close()
             try:
