@@ -130,7 +130,7 @@ class Run:
         except asyncio.CancelledError:
             if not self._interrupts:
                 raise
-        except BrokenPipeError:  # nobody reads what is shown
+        except BrokenPipeError:  # nobody reads what is shown: nothing is left to show
             raise
         except Exception as error:
             failure = error

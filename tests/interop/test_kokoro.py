@@ -81,17 +81,8 @@ def test_what_it_refuses_is_told_in_its_own_words(url: str, options: dict[str, A
 
 
 def test_a_conversation_is_held_with_it(url: str) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "flowgraph.cli",
-        "run",
-        "optimized",
-        "--text",
-        "--json",
-        "--set",
-        f"services.tts.url={url}",
-    ]
+    command = [sys.executable, "-m", "flowgraph.cli", "run", "optimized", "--text", "--json"]
+    command += ["--set", f"services.tts.url={url}"]
 
     done = subprocess.run(
         command, input="Tell me the date of today.\nWhat is nine times seven?\n",

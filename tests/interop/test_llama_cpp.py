@@ -102,7 +102,7 @@ def test_an_answer_that_nobody_wants_any_more_is_not_written_to_its_end(url: str
 
 
 def test_a_key_that_is_missing_is_told_and_one_that_is_given_never(
-    tmp_path: Path, url: str, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with serving(theirs("llama_server.py", tmp_path, free_port(), KEY)) as locked:
         with pytest.raises(FlowError, match="401") as refused:
