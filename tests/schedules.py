@@ -140,10 +140,11 @@ class Answerer(Node):
     """LLM and TTS in one: after a while, chunks of sound with a word each, at whatever speed."""
 
     seed: int = 0
+    delays_s: tuple[float, ...] = (0.02, 0.1, 0.4, 1.5)
 
     async def process(self, frame: Prompt) -> AsyncIterator[Speech | End]:
         rng = random.Random(f"{self.seed} {frame.turn}")
-        await asyncio.sleep(rng.choice([0.02, 0.1, 0.4, 1.5]))
+        await asyncio.sleep(rng.choice(self.delays_s))
         for index in range(rng.choice([1, 3, 6, 12])):
             text = f"{' ' if index else ''}a{frame.turn}x{index}"
             yield Speech(
@@ -165,10 +166,11 @@ class Held:
         return [frame for frame in self.frames if isinstance(frame, kind)]
 
 
-def held(schedule: list[Speaks], options: dict[str, object], seed: int) -> Held:
+def held(schedule: list[Speaks], options: dict[str, object], seed: int, **answerer: object) -> Held:
+    """`answerer`: options of who answers."""
     dialogue = Dialogue(**options)  # type: ignore[arg-type]
     nodes: dict[str, Node] = {
-        "user": User(), "dialogue": dialogue, "answerer": Answerer(seed=seed), "speaker": Speaker(device="null"),
+        "user": User(), "dialogue": dialogue, "answerer": Answerer(seed=seed, **answerer), "speaker": Speaker(device="null"),
     }  # fmt: skip
     nodes["user"].__dict__.update(schedule=schedule, dialogue=dialogue)
     classes = {name: type(node) for name, node in nodes.items()}
@@ -209,17 +211,28 @@ def _audible(talk: Held) -> list[Heard]:
     return [last[turn] for turn in sorted(last)]
 
 
+def _known(talk: Held) -> list[Heard]:
+    """Without those that were over before the owner could know that they sound: cut in the device block that they begin with."""
+    advances = {attempt: at for at, attempt, _ in talk.session.trace.advances}
+
+    def unknown(answer: Heard) -> bool:
+        over_at = advances.get(answer.turn + 1)
+        short = answer.played_until - answer.first_audible_at <= BLOCK_MS * MS
+        return answer.cut and short and over_at is not None and over_at <= answer.first_audible_at
+
+    return [answer for answer in _audible(talk) if not unknown(answer)]
+
+
 def _answers(talk: Held) -> Iterator[str]:
     """Never two answers to one turn; never an answer that wasn't committed; every answer comes to an end."""
     prompts = {prompt.turn: prompt for prompt in talk.of(Prompt)}
     commits = talk.session.trace.commits
-    answers = _audible(talk)
-    for before, after in itertools.pairwise(answers):
+    for before, after in itertools.pairwise(_known(talk)):
         if prompts[after.turn].at <= prompts[before.turn].at:
             yield f"attempts {before.turn} and {after.turn} answer the same speech, and both were heard"
         if after.first_audible_at < before.played_until:
             yield f"attempt {after.turn} was heard before {before.turn} was over"
-    for answer in answers:
+    for answer in _audible(talk):
         if answer.turn not in commits or commits[answer.turn][0] > answer.first_audible_at + BLOCK_MS * MS:
             yield f"attempt {answer.turn} was heard without its commit"
         if not answer.final:
@@ -261,6 +274,6 @@ def _doubtful(talk: Held, index: int, one: Speaks) -> bool:
 def _history(talk: Held) -> Iterator[str]:
     """The history holds what was heard, no more and no less."""
     told = [text for role, text in talk.dialogue._history.messages if role == "assistant"]
-    heard = [answer.text for answer in _audible(talk)]
+    heard = [answer.text for answer in _known(talk)]
     if told != heard:
         yield f"heard: {heard}, remembered: {told}"

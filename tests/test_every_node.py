@@ -378,6 +378,7 @@ def test_every_graph_file_opens_and_closes_all_its_nodes_with_its_services_and_w
     if reachable or not applications:
         run_virtual(main())
         assert session.said == []
+        assert set(wire.handshakes) == set(applications), "each has been warmed"
     else:
         with contextlib.suppress(NodeFailed):  # who connects at once says so itself; the others when they are warmed
             run_virtual(main())

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from flowgraph.units import MS
 from nodes.servers import scripted
-from tests.schedules import OPTIONS, SCHEDULE, Held, Speaks, check, held, wrong
+from nodes.vocabulary import Heard
+from tests.schedules import BLOCK_MS, OPTIONS, SCHEDULE, Held, Speaks, check, held, wrong
 from tests.test_scenarios import DEMO, converse
 
 MANY = {
@@ -43,6 +45,28 @@ def test_whatever_is_said_and_when(schedule: list[Speaks], options: dict[str, ob
 @given(schedule=SCHEDULE, options=OPTIONS, number=st.integers(0, 1 << 16))
 def test_whatever_is_said_and_when_for_long(schedule: list[Speaks], options: dict[str, object], number: int) -> None:
     check(held(schedule, options, number), schedule)
+
+
+def test_an_answer_may_be_over_in_the_block_that_it_begins_with() -> None:
+    """The question's last word comes in the very moment: the device has the answer's first block, and the owner doesn't know.
+
+    Then the question is asked again, and the history knows of one answer. A block later it would have to know.
+    """
+    schedule = [Speaks("words", 40, 80, stt_ms=700, partial=True)]
+    options = {"end": "fixed", "speculate_after": 96 * MS, "speculate_on": "partial", "max_attempts": 0}
+    talk = held(schedule, options, 0, delays_s=(0.7,))
+
+    [cut, answer] = [heard for heard in talk.of(Heard) if heard.final]
+    assert cut.cut
+    assert cut.played_until - cut.first_audible_at == BLOCK_MS * MS
+    assert [at for at, attempt, _ in talk.session.trace.advances if attempt == answer.turn] == [cut.first_audible_at]
+    check(talk, schedule)
+
+    earlier = [
+        frame.restamped(first_audible_at=cut.first_audible_at - BLOCK_MS * MS) if frame is cut else frame
+        for frame in talk.frames
+    ]
+    assert wrong(Held(talk.session, earlier, talk.dialogue))
 
 
 def caller(rng: random.Random, folder: Path) -> Path:
