@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -45,6 +46,23 @@ def test_whatever_is_said_and_when(schedule: list[Speaks], options: dict[str, ob
 @given(schedule=SCHEDULE, options=OPTIONS, number=st.integers(0, 1 << 16))
 def test_whatever_is_said_and_when_for_long(schedule: list[Speaks], options: dict[str, object], number: int) -> None:
     check(held(schedule, options, number), schedule)
+
+
+@pytest.mark.parametrize("what", ["backchannel", "noise"])
+@pytest.mark.parametrize("stt_ms", [65, 245, 395])
+def test_a_word_just_before_the_answer_is_not_lost_though_something_sounds_before_its_transcript(
+    what: Literal["backchannel", "noise"], stt_ms: int
+) -> None:
+    """It was too short to keep the answer from being heard."""
+    question = Speaks("words", 20, 13, stt_ms=5, partial=False)
+    schedule = [question, Speaks("words", 3, 3, stt_ms, partial=False), Speaks(what, 3, 1, stt_ms=5, partial=False)]
+    talk = held(schedule, {"end": "fixed", "speculate_after": "off"}, 0, delays_s=(0.13,))
+
+    [cut, answer] = [heard for heard in talk.of(Heard) if heard.final]
+    assert cut.cut
+    assert cut.first_audible_at > talk.session.node("user").__dict__["begun"][1]
+    assert not answer.cut
+    check(talk, schedule)
 
 
 def test_an_answer_may_be_over_in_the_block_that_it_begins_with() -> None:

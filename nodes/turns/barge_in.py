@@ -6,6 +6,7 @@
 3. An interruption is told to the caller, who takes the turn. Anything else lets the answer go on from the same sample.
 4. Speech that was let go is remembered while the answer lasts: a transcript that comes late may still make it an interruption. Words
    that may be anything stay, so that they belong to what is said next; in another breath, or when the answer is over, they are dropped.
+   Where the next sound comes sooner than its transcript, both are one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from flowgraph.units import MS
 from nodes.turns.overlap import UNFINISHED, Attention, Listening, Overlap, Verdict
 from nodes.turns.pauses import LONGEST_PAUSE_MS
+from nodes.turns.said import COVERS_NS
 
 if TYPE_CHECKING:
     from flowgraph.turn import Turn
@@ -60,10 +62,15 @@ class BargeIn:
 
     def begins(self, at: int, *, early: bool, behind: int = 0) -> None:
         """Speech over the answer has its onset `at`. `early`: the user may not have finished before; `behind`: so much silence."""
-        if self._let_go is not None and behind > LONGEST_PAUSE_MS * MS:
-            self._said.forget_since(self._let_go.onset_at)
+        before = self._let_go
+        if before is not None and behind > LONGEST_PAUSE_MS * MS:
+            self._said.forget_since(before.onset_at)
+            before = None
         if self._overlap is None:
             self._overlap = Overlap(at, early=early)
+            if before is not None and not self._said.covers(before.onset_at + COVERS_NS):
+                # Its words are still to come, and would be nobody's: it is judged again, with this.
+                self._overlap = Overlap(before.onset_at, early=early or before.early)
         self._overlap.ended = False
         self._turn.set_gain(min(self._duck, self._turn.gain))
 

@@ -935,6 +935,10 @@ MUTANTS = (
         "        elif self._let_go is not None:\n", "        elif False:\n", TAKING,
     ),
     Mutant(
+        0, "what sounds before a late word comes makes it nobody's", BARGE_IN,
+        "if before is not None and not self._said.covers", "if False and not self._said.covers", ("tests/test_turn_taking.py",),
+    ),
+    Mutant(
         0, "a word that comes late changes nothing", BARGE_IN,
         'return self._interruption(overlap) if words and verdict == "interruption" else None', "return None", TAKING,
     ),
