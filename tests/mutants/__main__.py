@@ -22,6 +22,8 @@ from tests.mutants.table import MUTANTS, Mutant
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("flowgraph", "nodes", "graphs", "tests", "pyproject.toml", "README.md")
 LIMIT_S = 240
+ALL_LIMIT_S = 900
+"""For the tests of all mutants together."""
 NOTICED, SURVIVED, BROKEN = "noticed", "SURVIVED", "BROKEN"
 
 
@@ -43,14 +45,14 @@ def apply(mutant: Mutant, folder: Path) -> None:
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
 
 
-def run_tests(folder: Path, tests: tuple[str, ...]) -> tuple[int, str]:
+def run_tests(folder: Path, tests: tuple[str, ...], limit_s: int = LIMIT_S) -> tuple[int, str]:
     """(exit code of pytest, its output). A run that hangs counts as failed tests."""
     files = [test for test in tests if (folder / test.split("::")[0]).exists()]
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--timeout=60", *files]
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=limit_s, check=False
         )
     except subprocess.TimeoutExpired:
         return 1, "it hangs"
@@ -85,7 +87,7 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="mutant-") as name:
         copy_tree(Path(name))
         tests = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
-        code, output = run_tests(Path(name), tests)
+        code, output = run_tests(Path(name), tests, ALL_LIMIT_S)
     if code:
         console.print(output, highlight=False, markup=False)
         console.print("[red]The tests fail without any mutant.[/red]")

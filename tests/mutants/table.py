@@ -24,6 +24,10 @@ TAKING = ("tests/nodes/test_dialogue.py", "tests/nodes/turns")
 EARS = ("tests/nodes/sound/test_playback.py", "tests/nodes/test_speaker.py", RULES)
 GAIN, HARDWARE = "nodes/gain.py", "nodes/sound/hardware.py"
 EVERY, LAYOUT, GOING_ON = ("tests/test_every_node.py",), ("tests/test_layout.py",), ("tests/test_going_on.py",)
+KILLED = ("tests/test_failures.py::test_each_server_of_ours_may_be_killed_once_and_the_conversation_goes_on",)
+LATE_WORD = (
+    "tests/test_turn_taking.py::test_a_word_just_before_the_answer_is_not_lost_though_something_sounds_before_its_transcript",
+)
 STREAMS = ("tests/nodes/sound/test_hardware.py",)
 ONSET = ("tests/test_scenarios.py::test_at_speech_onset_connections_are_made_again_that_their_servers_have_closed",)
 
@@ -527,12 +531,12 @@ MUTANTS = (
         11, "a restart that can't open is the last", WORKER,
         "                if len(self._restarts) >= MOST_RESTARTS:\n                    raise self._failure",
         "                if True:\n                    raise self._failure",
-        (*ENGINE, RULES, "tests/test_failures.py"),
+        KILLED,
     ),
     Mutant(
         11, "a restart brings no server back", WORKER,
         "                if self._revive is not None:\n                    await self._revive()\n", "",
-        ("tests/test_failures.py",),
+        KILLED,
     ),
     Mutant(
         11, "a failure doesn't say where the node is written", WORKER,
@@ -936,7 +940,7 @@ MUTANTS = (
     ),
     Mutant(
         0, "what sounds before a late word comes makes it nobody's", BARGE_IN,
-        "if before is not None and not self._said.covers", "if False and not self._said.covers", ("tests/test_turn_taking.py",),
+        "if before is not None and not self._said.covers", "if False and not self._said.covers", LATE_WORD,
     ),
     Mutant(
         0, "a word that comes late changes nothing", BARGE_IN,
