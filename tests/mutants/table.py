@@ -928,7 +928,7 @@ MUTANTS = (
     ),
     Mutant(
         0, "what was let go long ago is part of an interruption", BARGE_IN,
-        "if self._let_go is not None and behind > LONGEST_PAUSE_MS * MS:", "if False:", TAKING,
+        "if before is not None and behind > LONGEST_PAUSE_MS * MS:", "if False:", TAKING,
     ),
     Mutant(
         0, "a noise is part of what was let go long ago", BARGE_IN,
