@@ -418,6 +418,38 @@ def test_each_restart_waits_twice_as_long_as_the_one_before() -> None:
     assert waits[3] < 4 * SECOND
 
 
+def test_a_restart_that_cannot_open_is_tried_again() -> None:
+    log: list[str] = []
+
+    async def open(self: Node) -> None:
+        log.append("open")
+        if log.count("open") == 2:
+            raise OSError("not there yet")
+
+    async def close(self: Node) -> None:
+        log.append("close")
+
+    def process(self: Node, frame: Note) -> Iterator[Note]:
+        if frame.text == "bad":
+            raise ValueError("no")
+        yield frame
+
+    nodes = {
+        "source": source("bad", 1.0, "good"),
+        "subject": worker_class(process, open=open, close=close)(),
+        "sink": Sink(),
+    }
+    graph = with_errors(graph_of(nodes, ("source", "subject"), ("subject", "sink")), "subject", "restart")
+    session = run(graph, nodes)
+
+    assert texts(nodes["sink"].got) == ["good"]
+    assert log == ["open", "close"] * 3
+    assert [text for _, node, text in session.trace.notes if text.startswith("restart")] == [
+        "restart failed: not there yet",
+        "restarted",
+    ]
+
+
 def test_the_owner_of_the_turn_may_only_fail() -> None:
     class Foolish(Boss):
         def process(self, frame: Note) -> Iterator[Idea]:

@@ -531,7 +531,6 @@ MUTANTS = (
         11, "a restart that can't open is the last", WORKER,
         "                if len(self._restarts) >= MOST_RESTARTS:\n                    raise self._failure",
         "                if True:\n                    raise self._failure",
-        KILLED,
     ),
     Mutant(
         11, "a restart brings no server back", WORKER,
