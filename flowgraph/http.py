@@ -128,21 +128,30 @@ class HttpService:
     def __init__(
         self,
         spec: ServiceSpec,
-        url: str,
+        url: str | Callable[[], Awaitable[str]],
         *,
         connector: ParkingConnector,
         now: Callable[[], int],
         log: Log,
         death: Callable[[], Awaitable[ServiceError | None]] | None = None,
     ) -> None:
-        """`death`: why our own server isn't there any more; None while it is. Raises ServiceError for an url that is none."""
+        """`url`: or what waits until a server of ours has one. `death`: why our own server isn't there any more; None while it is.
+
+        Raises ServiceError for an url that is none.
+        """
         self.name = spec.name
         self._place = spec.place
         self._now = now
         self._log = log
         self._death = death
         self._key = spec.key.strip()
-        self.move(url)
+        self._authorization = ""
+        self._base: URL | None = None
+        self._coming: Callable[[], Awaitable[str]] | None = None
+        if isinstance(url, str):
+            self.move(url)
+        else:
+            self._coming = url
         self._connector = connector
         self.session = aiohttp.ClientSession(
             connector=connector,
@@ -160,13 +169,13 @@ class HttpService:
 
     @property
     def address(self) -> str:
-        """The base URL as it may be shown: without user, password and query."""
-        return str(self._base.with_query(None)).rstrip("/")
+        """The base URL as it may be shown: without user, password and query. `embedded` for a server of ours that isn't `there` yet."""
+        return "embedded" if self._base is None else str(self._base.with_query(None)).rstrip("/")
 
     @property
     def host(self) -> str:
-        """Its name or number, as the URL has it."""
-        return self._base.host or ""
+        """Its name or number, as the URL has it; "" before it is `there`."""
+        return "" if self._base is None else self._base.host or ""
 
     @property
     def key(self) -> str:
@@ -177,6 +186,13 @@ class HttpService:
     def headers(self) -> dict[str, str]:
         """`Authorization`, where the service has a key."""
         return {"Authorization": self._authorization} if self._authorization else {}
+
+    async def there(self) -> None:
+        """Wait for a server of ours that is still starting; every request does. Raises ServiceError where it can't start."""
+        if self._coming is not None:
+            url = await self._coming()
+            if self._base is None:
+                self.move(url)
 
     def move(self, url: str) -> None:
         """It is somewhere else now: a server of ours was started again. Raises ServiceError for what is no URL."""
@@ -189,10 +205,12 @@ class HttpService:
             secret = f"{base.user}:{base.password or ''}".encode()
             self._authorization = f"Basic {base64.b64encode(secret).decode()}"
         self._base = base.with_user(None).with_fragment(None)
+        self._coming = None
 
     def url(self, path: str, **query: Any) -> str:
-        """The URL of a path, such as `/v1/models`. A base URL that ends with the path's first parts (`…/v1`) doesn't repeat them.
+        """The URL of a path, such as `/v1/models`, once the service is `there`.
 
+        A base URL that ends with the path's first parts (`…/v1`) doesn't repeat them.
         Query values may be text, numbers, booleans (`true`), or lists (repeated); None is left out.
         """
         return str(self._url(path, query))
@@ -203,6 +221,7 @@ class HttpService:
         return str(url.with_scheme("wss" if url.scheme == "https" else "ws"))
 
     def _url(self, path: str, query: Query) -> URL:
+        assert self._base is not None, "wait until it is `there`"
         base = [part for part in self._base.path.split("/") if part]
         wanted = [part for part in path.split("/") if part]
         overlap = next((n for n in range(len(base), 0, -1) if base[-n:] == wanted[:n]), 0)
@@ -227,8 +246,7 @@ class HttpService:
         inside the block into ServiceError. `await` only does so until the headers are there, and leaves closing to you.
         Once connected there is no time limit: use `asyncio.timeout`.
         """
-        options["headers"] = {**self.headers, **(options.get("headers") or {})}
-        return Exchange(self, method, self.url(path, **(query or {})), options)
+        return Exchange(self, method, path, query or {}, options)
 
     @contextlib.asynccontextmanager
     async def websocket(
@@ -238,6 +256,7 @@ class HttpService:
 
         Errors as with `request`; an upgrade that is refused, or takes longer than CONNECT_S, is a ServiceError too.
         """
+        await self.there()
         options["headers"] = {**self.headers, **(options.get("headers") or {})}
         options.setdefault("timeout", aiohttp.ClientWSTimeout(ws_close=1.0))
         async with self.explained():
@@ -263,6 +282,8 @@ class HttpService:
 
     async def warm(self) -> None:
         """Have a connection that nobody uses. Sends nothing. Raises ServiceError where nothing answers."""
+        await self.there()
+        assert self._base is not None
         parking = _parking.set(True)
         try:
             async with self.explained(), self.session.head(self._base):
@@ -388,10 +409,11 @@ class HttpService:
 class Exchange:
     """One request, to be awaited or entered."""
 
-    def __init__(self, service: HttpService, method: str, url: str, options: dict[str, Any]) -> None:
+    def __init__(self, service: HttpService, method: str, path: str, query: Query, options: dict[str, Any]) -> None:
         self._service = service
         self._method = method
-        self._url = url
+        self._path = path
+        self._query = query
         self._options = options
 
     def __await__(self) -> Generator[Any, None, aiohttp.ClientResponse]:
@@ -412,14 +434,16 @@ class Exchange:
         # A server may close an idle connection in the very moment of our using it. aiohttp tries again by itself for a GET;
         # what we POST (a question, a text to speak) may be asked twice as well, as long as it can be sent twice.
         tries = TRIES if isinstance(self._options.get("data", b""), bytes | str) else 1
-        async with self._service.explained():
+        service = self._service
+        await service.there()
+        url = service.url(self._path, **self._query)
+        options = {**self._options, "headers": {**service.headers, **(self._options.get("headers") or {})}}
+        async with service.explained():
             while True:
                 tries -= 1
                 flight = SimpleNamespace(reused=False)
                 try:
-                    return await self._service.session.request(
-                        self._method, self._url, trace_request_ctx=flight, **self._options
-                    )
+                    return await service.session.request(self._method, url, trace_request_ctx=flight, **options)
                 except aiohttp.ClientConnectorError:
                     raise
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):

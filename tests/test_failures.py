@@ -380,6 +380,9 @@ class Idler(Node):
     server = "tests.child_server"
     service: ServiceName = "tts"
 
+    async def open(self) -> None:
+        await self.ctx.http(self.service).there()
+
     async def run(self) -> AsyncIterator[Transcript]:
         kill(self.__dict__["_mark"], "child_server")
         await self.__dict__["_told"].wait()

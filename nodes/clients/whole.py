@@ -78,6 +78,7 @@ async def _patience(limit_s: float, who: str) -> AsyncIterator[None]:
 async def _posted_alone(
     service: HttpService, path: str, content: dict[str, Any]
 ) -> AsyncIterator[aiohttp.ClientResponse]:
+    await service.there()
     pool = service.session
     assert pool.connector is not None
     async with (
