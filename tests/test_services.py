@@ -162,7 +162,7 @@ def test_a_server_that_cannot_start_ends_the_session_though_nobody_has_needed_it
             await session.finished()
 
     with pytest.raises(
-        ServiceError, match="service 'tts': its server tests.child_server can't start: there is no model"
+        ServiceError, match=r"service 'tts': its server tests\.child_server can't start: there is no model"
     ):
         asyncio.run(main())
 
