@@ -151,3 +151,18 @@ def test_checking_a_graph_imports_nothing_heavy() -> None:
 
     assert {"pydantic", "networkx"} <= loaded
     assert loaded & HEAVY == set()
+
+
+def test_a_run_keeps_nothing_of_what_only_checking_needs() -> None:
+    program = """
+import gc, sys, weakref
+gc.disable()
+from flowgraph.cli.running import Wishes, _only_to_check, _prepared
+with _only_to_check():
+    graph = _prepared(Wishes("optimized"))
+    kept = weakref.ref(sys.modules["networkx"].DiGraph)
+print(len(graph.nodes), kept() is None)
+"""
+    said = subprocess.check_output([sys.executable, "-c", program], cwd=ENGINE.parent, text=True)
+
+    assert said.split() == ["8", "True"]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+import flowgraph
 from flowgraph.cli.console import stderr, stdout, tell_error
 from flowgraph.cli.inputs import input_settings
 from flowgraph.display import Display, JsonLines, Lines, Live, Typed
@@ -53,7 +54,8 @@ class Wishes:
 
 def run_graph(wishes: Wishes) -> int:
     """Run a graph to its end. Returns the exit code; raises GraphError before anything has started."""
-    graph = _prepared(wishes)
+    with _only_to_check():
+        graph = _prepared(wishes)
     telemetry = None
     if wishes.otel:
         from flowgraph.telemetry import Telemetry
@@ -68,9 +70,19 @@ def run_graph(wishes: Wishes) -> int:
         return BY_SIGNAL + signal.SIGINT
 
 
-def _prepared(wishes: Wishes) -> Graph:
-    from flowgraph.cli.typed import typed
+@contextlib.contextmanager
+def _only_to_check() -> Iterator[None]:
+    """Behind the block, networkx and what uses it is gone: only a graph's check needs it, and it would be a tenth of a conversation's memory."""
+    gc.freeze()  # what was there before isn't searched for garbage
+    yield
+    vars(flowgraph).pop("checks", None)
+    for name in [name for name in sys.modules if name == "flowgraph.checks" or name.partition(".")[0] == "networkx"]:
+        del sys.modules[name]
+    gc.collect()
+    gc.unfreeze()
 
+
+def _prepared(wishes: Wishes) -> Graph:
     graph = Graph.load(wishes.graph, settings=wishes.settings)
     if wishes.source and wishes.text:
         from flowgraph.cli.looking import WrongArgument
@@ -80,6 +92,8 @@ def _prepared(wishes: Wishes) -> Graph:
         settings = [*wishes.settings, *input_settings(graph, wishes.source)]
         graph = Graph.load(wishes.graph, settings=settings)
     if wishes.text:
+        from flowgraph.cli.typed import typed
+
         graph = typed(graph)
     for warning in graph.warnings:
         stderr().print(Text(warning), soft_wrap=True)
