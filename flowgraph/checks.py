@@ -11,7 +11,7 @@ import networkx as nx
 from flowgraph.document import Spot, listed
 from flowgraph.draft import Draft
 from flowgraph.frame import End
-from flowgraph.node import Node, port_name, ports
+from flowgraph.node import Node, Wired, port_name, ports
 from flowgraph.specs import Edge
 from flowgraph.units import MS, format_duration
 
@@ -27,6 +27,7 @@ def check(draft: Draft) -> str | None:
         _speculation(draft, owner)
         _interruptible(draft, owner)
         _ends(draft, owner)
+    _as_nodes_say(draft)
     _typical(draft, owner)
     return owner
 
@@ -251,6 +252,22 @@ def _ends(draft: Draft, owner: str) -> None:
                 f"'{name}' waits for the End of each answer, and '{source}' doesn't pass it on",
                 f"let '{source}' take it and yield it again: process(self, frame: {takes})",
             )
+
+
+def _as_nodes_say(draft: Draft) -> None:
+    """What only a node can know of its edges, where nothing else is wrong with them."""
+    for name, node in draft.instances.items():
+        links = [link for link in draft.links if name in (link.source, link.target)]
+        edges = [edge for edge in draft.edges if name in (edge.source, edge.target)]
+        if name in draft.mentioned or len(links) != len(edges):
+            continue
+        fed = frozenset(kind for edge in edges if edge.target == name for kind in edge.types)
+        taken = frozenset(kind for edge in edges if edge.source == name for kind in edge.types)
+        try:
+            for trouble in node.edge_problems(Wired(fed, taken)):
+                draft.tell(name, trouble)
+        except Exception as error:
+            draft.tell(name, f"its own checks failed: {type(error).__name__}: {error}")
 
 
 def _typical(draft: Draft, owner: str | None) -> None:

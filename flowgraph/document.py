@@ -103,6 +103,8 @@ class Mark:
     """The text of a single value before variables were replaced; None for maps and lists."""
     inside: int = -1
     """Columns from the value's start to its first character; -1 = characters and columns don't correspond."""
+    variables: tuple[str, ...] = ()
+    """Those of the environment that are filled in."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -393,9 +395,9 @@ class Reader:
         if path:
             self._document.marks[path] = Mark(self._source, key, piece.span, piece.text, piece.inside)
         if piece.text is not None:
-            text = self._expand(piece)
+            text, variables = self._expand(piece)
             if text != piece.text:  # the columns no longer correspond
-                self._document.marks[path] = Mark(self._source, key, piece.span, piece.text)
+                self._document.marks[path] = Mark(self._source, key, piece.span, piece.text, variables=variables)
             return plain_value(text) if piece.plain else text
         if piece.pairs is None:
             return [self.read(item, (*path, index), item.span) for index, item in enumerate(piece.items)]
@@ -418,14 +420,14 @@ class Reader:
     def _report(self, span: Span, message: str, hint: str) -> None:
         self._document.problems.append(self._source.problem(span, message, hint))
 
-    def _expand(self, piece: Piece) -> str:
+    def _expand(self, piece: Piece) -> tuple[str, tuple[str, ...]]:
+        """A text with its variables replaced, and the names of those that the environment holds."""
         text = piece.text or ""
         if "${" not in text:
-            return text
-        held_here = False
+            return text, ()
+        names: dict[str, None] = {}
 
         def value(match: re.Match[str]) -> str:
-            nonlocal held_here
             if match[0] == "$${":
                 return "${"
             name, default = match[1], match[2]
@@ -438,7 +440,7 @@ class Reader:
                 return ""
             held = self._environ.get(name, "")
             if held or (default is None and name in self._environ):
-                held_here = True
+                names[name] = None
                 self._hide(held, match[0])
                 return held
             if default is None:
@@ -447,9 +449,9 @@ class Reader:
             return default or ""
 
         expanded = _VARIABLE.sub(value, text)
-        if held_here:
+        if names:
             self._hide(expanded, text)
-        return expanded
+        return expanded, tuple(names)
 
     def _hide(self, value: str, written: str) -> None:
         if len(value) >= 4:  # shorter ones are no secrets, and would garble messages

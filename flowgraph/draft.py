@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,8 +11,8 @@ from urllib.parse import urlsplit
 from flowgraph import catalog
 from flowgraph.document import DataPath, Document, Spot, close, listed, quoted, suggest
 from flowgraph.edges import NAME, Link
-from flowgraph.errors import Problem
-from flowgraph.node import Node, OnError, service_options
+from flowgraph.errors import GraphError, Problem
+from flowgraph.node import Node, OnError, Placed, Trouble, service_options
 from flowgraph.options import wrong_options
 from flowgraph.specs import Edge, NodeSpec, ServiceSpec
 from flowgraph.units import parse_duration
@@ -148,12 +149,19 @@ class Draft:
             return None
 
     def _meant(self, cls: type[Node], path: DataPath, value: Any) -> Any:
-        """A value as its option takes it: behind `--set`, text needs no second pair of quotes."""
+        """A value as its option takes it: paths as seen from here; behind `--set`, text needs no second pair of quotes."""
         field = cls.model_fields.get(str(path[-1]))
         mark = self.document.marks.get(path)
-        if field is None or field.annotation is not str or mark is None or mark.written is None or mark.value.line:
+        if field is None or field.annotation is not str or mark is None:
             return value
-        return value if value is None or isinstance(value, str) else mark.written
+        if not isinstance(value, str):
+            return mark.written if value is not None and mark.written is not None and not mark.value.line else value
+        placed = next((one.placed for one in field.metadata if isinstance(one, Placed)), None)
+        if placed is None:
+            return value
+        # Who sets an option or a variable speaks of the working directory.
+        here = not mark.value.line or bool(mark.variables)
+        return placed(value, "" if here else os.path.dirname(mark.source.file))  # noqa: PTH120 - "" stays ""
 
     def _known(self, types: Mapping[str, type[Node]]) -> list[str]:
         try:
@@ -180,24 +188,29 @@ class Draft:
         return not found
 
     def _ask(self, spec: NodeSpec) -> None:
-        spot = Spot(("nodes", spec.name), key=True)
         try:
             node = spec.make()
             problems = list(node.problems())
             for ask in (node.speculates, node.typical_ns, node.candidate_ns):
                 ask()
+        except GraphError as error:
+            self.problems += error.problems
+            return
         except Exception as error:
-            self.report(
-                spot,
-                f"{spec.name}: its own checks failed: {self.document.as_written(f'{type(error).__name__}: {error}')}",
-            )
+            self.tell(spec.name, f"its own checks failed: {type(error).__name__}: {error}")
             return
         self.instances[spec.name] = node
         for problem in problems:
-            first = (*spot.path, problem.partition(" ")[0].strip("`',:."))
-            self.report(
-                first if first in self.document.marks else spot, f"{spec.name}: {self.document.as_written(problem)}"
-            )
+            self.tell(spec.name, problem)
+
+    def tell(self, name: str, trouble: Trouble) -> None:
+        """Report what a node says is wrong with it, at the option that it begins with."""
+        message, hint = (trouble, "") if isinstance(trouble, str) else trouble
+        node, first = ("nodes", name), message.partition(" ")[0]
+        option = (*node, first.strip("`',:."))
+        spot = option if option in self.document.marks else Spot(node, key=True)
+        label = f"{name}." if first == f"{option[-1]}:" else f"{name}: "
+        self.report(spot, label + self.document.as_written(message), self.document.as_written(hint))
 
     # -- services -------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,8 @@ from pydantic import BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
 
 from flowgraph.document import listed, suggest
-from flowgraph.node import Node, _ServiceMarker
+from flowgraph.files import beside
+from flowgraph.node import Node, Placed, _ServiceMarker
 from flowgraph.units import FROM_FILE, Duration, format_duration, parse_size
 
 _INNER = {"string": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "dict": "a map"}
@@ -82,6 +83,8 @@ def describe(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
         return "a size such as 64KiB"
     if any(isinstance(m, _ServiceMarker) for m in metadata):
         return "the name of a service"
+    if any(isinstance(m, Placed) and m.placed is beside for m in metadata):
+        return "a file name"
     if origin in (list, tuple, set, frozenset):
         items = [arg for arg in args if arg is not Ellipsis]
         return f"a list, each {describe(items[0])}" if items else "a list"

@@ -17,12 +17,14 @@ from typer.testing import CliRunner, Result
 
 from flowgraph import catalog
 from flowgraph.cli import app
-from flowgraph.cli.inputs import NoInput, address_of, input_settings
+from flowgraph.cli.inputs import NoInput, address_of, with_input
 from flowgraph.cli.running import Run, Wishes, _display
 from flowgraph.cli.typed import NothingToType, typed
 from flowgraph.cli.types import example, summary, wrapped, yaml_of
+from flowgraph.errors import GraphError
 from flowgraph.graph import Graph
 from flowgraph.testing import run_virtual
+from nodes.sound.wav import WavTarget
 from tests.spoken import GRAPH, TYPES, spoken
 
 ROOT = Path(__file__).parent.parent
@@ -134,6 +136,66 @@ def test_verbose_shows_where_a_failure_comes_from(capsys: pytest.CaptureFixture[
 def test_a_trace_that_cannot_be_written_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(trace=Path("no/such/trace")) == 1
     assert "can't write the trace no/such/trace" in capsys.readouterr().err
+
+
+def unusable(folder: Path, kind: str) -> Path:
+    """A path where no file can be written."""
+    match kind:
+        case "no folder":
+            return folder / "none" / "x"
+        case "folder":
+            return folder
+        case "below a file":
+            (folder / "file").touch()
+            return folder / "file" / "x"
+        case "link that leads nowhere":
+            (folder / "link").symlink_to(folder / "none" / "x")
+            return folder / "link"
+    os.mkfifo(folder / "pipe")
+    return folder / "pipe"
+
+
+@pytest.mark.parametrize(
+    ("option", "kind", "why"),
+    [
+        ("--trace", "no folder", "none is no folder that can be written to"),
+        ("--trace", "folder", "it is a folder"),
+        ("--trace", "below a file", "Not a directory"),
+        ("--trace", "link that leads nowhere", "none is no folder that can be written to"),
+        ("--output", "no folder", "none is no folder that can be written to"),
+        ("--output", "folder", "it is a folder"),
+        ("--output", "pipe", "it is a device or a pipe, and can't be replaced by a file"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_told_before_anything_starts(
+    option: str, kind: str, why: str, tmp_path: Path
+) -> None:
+    path = unusable(tmp_path, kind)
+    done = flow("run", "echo", "-i", "null", option, str(path))
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"error: can't write {path}: ")
+    assert why in done.stderr
+    assert f"= choose another {option}" in done.stderr
+    assert done.stdout == ""
+
+
+def test_trace_and_output_are_two_files(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    done = flow("run", "echo", "--trace", str(tmp_path / "a"), "--output", str(tmp_path / "link"))
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: --trace and --output name the same file")
+
+
+def test_a_graph_without_sound_is_not_recorded(tmp_path: Path) -> None:
+    graph = tmp_path / "silent.yaml"
+    graph.write_text("nodes: {keys: {type: keyboard}, out: {type: printer}}\nedges: [keys -> out]\n", encoding="utf-8")
+    done = flow("run", str(graph), "--output", str(tmp_path / "x.wav"))
+
+    assert done.exit_code == 2
+    assert "nothing in this graph captures or plays sound" in done.stderr
+    assert done.stdout == ""
 
 
 def test_an_output_holds_the_user_on_the_left_in_time(tmp_path: Path) -> None:
@@ -367,10 +429,16 @@ def test_a_name_that_is_none_makes_no_file(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_input_becomes_the_device_of_what_listens(tmp_path: Path) -> None:
-    sound = tmp_path / "a.wav"
-    sound.touch()
+    sound = tmp_path / "${a}.wav"
+    WavTarget(sound, 16_000).save()
 
-    assert input_settings(Graph.load("echo"), str(sound)) == [f"mic.device=file:{sound}"]
+    assert with_input("echo", str(sound)).nodes["mic"].options == {"device": f"file:{sound}"}
+
+
+def test_an_input_takes_the_place_of_a_device_that_is_not_there() -> None:
+    graph = with_input("echo", "null", settings=["mic.device=file:nothere.wav"])
+
+    assert graph.nodes["mic"].make().device == "null"  # type: ignore[attr-defined]
 
 
 def test_an_input_is_a_file_a_caller_or_a_device(tmp_path: Path) -> None:
@@ -395,9 +463,19 @@ def test_an_input_that_is_not_there_is_said(tmp_path: Path) -> None:
         address_of(str(tmp_path / "a.wav"))
 
 
-def test_an_input_needs_somebody_who_listens() -> None:
-    with pytest.raises(NoInput, match="listens to a device"):
-        input_settings(spoken(says=[]), "null")
+def test_an_input_needs_somebody_who_listens(graph_file: Path) -> None:
+    with pytest.raises(NoInput, match="--input needs a node that listens to a device"):
+        with_input(str(graph_file), "null")
+
+
+def test_what_is_wrong_with_a_graph_is_told_before_what_it_would_listen_to(tmp_path: Path) -> None:
+    graph = tmp_path / "wrong.yaml"
+    graph.write_text(
+        "nodes: {mic: {type: mike}, speaker: {type: speaker}}\nedges: [mic -> speaker]\n", encoding="utf-8"
+    )
+
+    with pytest.raises(GraphError, match="there is no node type 'mike'"):
+        with_input(str(graph), "null")
 
 
 def test_a_typed_graph_keeps_the_owner_and_what_is_behind_it() -> None:

@@ -22,9 +22,10 @@ from rich.text import Text
 
 from flowgraph import findings
 from flowgraph.cli.console import progress, stderr, stdout, tell_error
-from flowgraph.cli.inputs import address_of, input_settings, settings_by_ear
+from flowgraph.cli.inputs import address_of, settings_by_ear, with_input
 from flowgraph.compare import Comparison, LeftOut, RunResult
 from flowgraph.errors import FlowError
+from flowgraph.files import require_apart
 from flowgraph.gates import Gate
 from flowgraph.graph import Graph
 from flowgraph.machine import cores, machine, versions
@@ -84,6 +85,7 @@ def compare_graphs(wishes: Wishes) -> int:
         from flowgraph import page
 
         page.require(wishes.picture, option="--picture")
+    require_apart({"--html": wishes.html, "--picture": wishes.picture})
     if wishes.record:
         _take_the_stage(graphs)
     gc.enable()
@@ -139,10 +141,10 @@ def _graphs(wishes: Wishes) -> dict[str, Graph]:
     _caller(wishes.conversation)
     found: dict[str, Graph] = {}
     for path in wishes.graphs:
-        graph = Graph.load(path, settings=wishes.settings)
-        caller = settings_by_ear(graph) if wishes.record else input_settings(graph, wishes.conversation)
-        settings = [*wishes.settings, *caller]
-        graph = Graph.load(path, settings=settings)
+        if wishes.record:
+            graph = Graph.load(path, settings=wishes.settings, derived=settings_by_ear)
+        else:
+            graph = with_input(path, wishes.conversation, settings=wishes.settings, option="--conversation")
         for warning in graph.warnings:
             stderr().print(Text(warning), soft_wrap=True)
         found[_unlike(graph.name, found)] = graph

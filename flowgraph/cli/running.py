@@ -21,11 +21,13 @@ from rich.text import Text
 
 import flowgraph
 from flowgraph.cli.console import stderr, stdout, tell_error
-from flowgraph.cli.inputs import input_settings
+from flowgraph.cli.inputs import with_input
 from flowgraph.display import Display, JsonLines, Lines, Live, Typed
 from flowgraph.errors import FlowError
+from flowgraph.files import require_apart, require_writable
 from flowgraph.graph import Graph
 from flowgraph.phases import phase
+from flowgraph.recording import require_sound
 from flowgraph.report import Report, TurnReport
 from flowgraph.session import Session
 from flowgraph.units import MS
@@ -83,18 +85,23 @@ def _only_to_check() -> Iterator[None]:
 
 
 def _prepared(wishes: Wishes) -> Graph:
-    graph = Graph.load(wishes.graph, settings=wishes.settings)
     if wishes.source and wishes.text:
         from flowgraph.cli.looking import WrongArgument
 
         raise WrongArgument("--input and --text exclude each other", hint="with --text, the keyboard is the input")
     if wishes.source:
-        settings = [*wishes.settings, *input_settings(graph, wishes.source)]
-        graph = Graph.load(wishes.graph, settings=settings)
+        graph = with_input(wishes.graph, wishes.source, settings=wishes.settings)
+    else:
+        graph = Graph.load(wishes.graph, settings=wishes.settings)
     if wishes.text:
         from flowgraph.cli.typed import typed
 
         graph = typed(graph)
+    require_writable(wishes.trace, "--trace")
+    require_writable(wishes.output, "--output", whole=True)
+    require_apart({"--trace": wishes.trace, "--output": wishes.output})
+    if wishes.output is not None:
+        require_sound(graph)
     for warning in graph.warnings:
         stderr().print(Text(warning), soft_wrap=True)
     return graph
