@@ -22,6 +22,7 @@ from rich.text import Text
 from flowgraph.cli.console import progress, stderr, stdout
 from flowgraph.cli.inputs import CONVERSATIONS
 from flowgraph.errors import FlowError
+from flowgraph.files import require_apart, require_writable
 from flowgraph.graph import Graph
 from flowgraph.machine import cores, machine, versions
 from flowgraph.tuning import curve, dictated, evidence, replay, run, tables
@@ -194,10 +195,9 @@ def _require_outputs(wishes: Wishes) -> None:
         from flowgraph import page
 
         page.require(wishes.picture, option="--picture")
-    if wishes.write is not None and (wishes.write.is_dir() or not wishes.write.absolute().parent.is_dir()):
-        raise WrongArgument(
-            f"--write {wishes.write}: no file can be written there", hint="name a YAML file in a folder that is there"
-        )
+    require_writable(wishes.write, "--write")
+    own = locate(wishes.graph, Path())  # the variant names it, so it can't stand in its place
+    require_apart({"GRAPH": own, "--html": wishes.html, "--picture": wishes.picture, "--write": wishes.write})
     if wishes.callers < 0:
         raise WrongArgument(f"--callers {wishes.callers}: nobody would speak", hint="1 or more")
 
