@@ -25,6 +25,8 @@ MAX_DEPTH = 32
 TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 MAX_VALUES = 20_000
 """Keys and values of a file, aliases written out."""
+MOST_MASKED = 1000
+"""Characters of a text that are searched for secrets before the first of them are quoted."""
 
 DataPath: TypeAlias = tuple[str | int, ...]
 
@@ -39,7 +41,11 @@ _SECRET_TEXT = re.compile(
     r"""((?:\w*_)?(?:key|secret|password|token)["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,{}'"][^\s,}]*)""",
     re.IGNORECASE,
 )
-_URL_PASSWORD = re.compile(r"(://[^\s/@:]*:)([^\s/@]+)@")
+_URL_PASSWORD = re.compile(r"""((?:://|\burl["']?\s*[:=]\s*+(?!["']?[a-z]+://)["']?)(?:[^\s/@:"']*:)?)(\S+)@""")
+"""Greedy: in a URL that is wrong, `/` and `@` may belong to the password."""
+_URL_PARTS = re.compile(r"(\w+://)?(?:.*@)?([^/?#]*)([^?#]*)(.*)", re.DOTALL)
+_TOKEN = re.compile(r"(?=[\w+=-]*\d)[\w+=-]{16,}")
+"""Long, and with a digit: more likely a key than a name."""
 _HARMLESS = re.compile(r"""["']?\$\{[A-Za-z_][A-Za-z0-9_]*(?::-)?\}?["']?""")
 
 # libyaml's words for the mistakes that people make, and ours.
@@ -150,7 +156,20 @@ class Document:
         if mark is None or mark.written is None:
             return "a map" if isinstance(value, dict) else "a list" if isinstance(value, list) else "nothing"
         text = mark.written
-        return quoted(text) if text else "nothing"
+        return quoted(masked(text[:MOST_MASKED])) if text else "nothing"
+
+    def found_url(self, path: DataPath) -> str:
+        """A value that should be a URL, as a message may quote it: with what a variable holds, and no secret."""
+        mark, value = self.marks.get(path), self.value(path)
+        if mark is None or not mark.written or not isinstance(value, str):
+            return self.found(path)
+        if not mark.variables:
+            return quoted(masked_url(value))
+        if _VARIABLE.fullmatch(mark.written) is None:
+            return f"{quoted(masked_url(mark.written))} with {listed(mark.variables)} from the environment"
+        [name] = mark.variables
+        what = "something else" if SECRET_NAME.fullmatch(name) else quoted(masked_url(value))
+        return f"{what} in the environment variable {name}"
 
     def value(self, path: DataPath) -> Any:
         """The data at a path; None where there is none."""
@@ -195,10 +214,20 @@ class Document:
 
 def masked(line: str) -> str:
     """A line of a file without the values of its keys and passwords."""
-    line = _URL_PASSWORD.sub(lambda m: m[1] + "*" * len(m[2]) + "@", line)
+    line = _URL_PASSWORD.sub(lambda m: m[0] if _HARMLESS.fullmatch(m[2]) else f"{m[1]}{'*' * len(m[2])}@", line)
     return _SECRET_TEXT.sub(
         lambda m: m[0] if _HARMLESS.fullmatch(m[2]) else m[1] + "*" * len(m[2]), line
     )  # fmt: skip
+
+
+def masked_url(url: str) -> str:
+    """What should be a URL, without user, password, query, and whatever else may be a key."""
+    match = _URL_PARTS.fullmatch(url)
+    assert match is not None, "it takes any text"
+    scheme, host, path, rest = match.groups(default="")
+    user = "***@" if "@" in url else ""
+    host = host if scheme else _TOKEN.sub("***", host)
+    return scheme + user + host + _TOKEN.sub("***", path) + (f"{rest[0]}***" if rest else "")
 
 
 def quoted(text: str, most: int = 60) -> str:

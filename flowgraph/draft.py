@@ -19,6 +19,8 @@ from flowgraph.units import parse_duration
 
 SECTIONS = ("name", "description", "extends", "services", "nodes", "edges", "budget")
 _BUDGET = re.compile(r"first_audio_p[0-9]{2}")
+_URL = "http://localhost:8000"
+_SCHEMES = ("http", "https", "ws", "wss")
 
 
 class Draft:
@@ -287,28 +289,17 @@ class Draft:
     def _url(self, name: str, entry: Mapping[str, Any]) -> str:
         path = ("services", name)
         here = (*path, "url")
-        hint = "url: embedded, or a URL such as http://localhost:8000"
+        hint = f"url: embedded, or a URL such as {_URL}"
         if entry.get("url") is None:
             self.report(Spot(path, key=True), f"the service '{name}' has no url", hint)
             return ""
         url = entry["url"]
-        try:
-            parts = urlsplit(url) if isinstance(url, str) else None
-            good = url == "embedded" or (
-                parts is not None
-                and parts.scheme in ("http", "https", "ws", "wss")
-                and bool(parts.hostname)
-                and (parts.port or 1) > 0
-            )
-        except ValueError:  # a bad port or IPv6 address
-            good = False
-        if good:
+        wrong = _wrong_url(url) if isinstance(url, str) else hint
+        if not wrong:
             return str(url)
         near = close(url, ["embedded"]) if isinstance(url, str) else ""
         self.report(
-            here,
-            f"{name}.url: expected 'embedded' or a URL, found {self.document.found(here)}",
-            near or hint,
+            here, f"{name}.url: expected 'embedded' or a URL, found {self.document.found_url(here)}", near or wrong
         )
         return ""
 
@@ -353,3 +344,26 @@ class Draft:
                 self.report(
                     path, f"budget.{name}: expected a duration such as 700ms, found {self.document.found(path)}", hint
                 )
+
+
+def _wrong_url(url: str) -> str:
+    """What to do about a service's url; "" where it is right."""
+    if url == "embedded":
+        return ""
+    if re.search(r"[\s\x00-\x20]", url):
+        return "a URL has no spaces"
+    scheme, colon, _ = url.partition("://")
+    if not colon or scheme.lower() not in _SCHEMES:
+        return f"a URL begins with {listed((f'{known}://' for known in _SCHEMES), 'or')}, such as {_URL}"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return (
+            "a port is a number from 1 to 65535"
+            if "ort " in str(error)
+            else "an IPv6 address stands in brackets: http://[::1]:8000"
+        )
+    if not host:
+        return f"the name of a host is missing: {_URL}"
+    return "a port is a number from 1 to 65535" if parts.port == 0 else ""
