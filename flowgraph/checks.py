@@ -245,10 +245,18 @@ def _ends(draft: Draft, owner: str) -> None:
             continue
         edges = [e for e in draft.edges if e.target == name and _plans(e) and nx.has_path(plans, owner, e.source)]
         if edges and not any(End in edge.types for edge in edges):
-            source = edges[0].source
-            takes = " | ".join(kind.__name__ for kind in (*ports(draft.nodes[source].cls).inputs, End))
+            source, link = edges[0].source, draft.spots[edges[0]]
+            declared = ports(draft.nodes[source].cls)
+            if link.port and End in declared.outputs:
+                draft.report(
+                    link.port_spot,
+                    f"'{name}' waits for the End of each answer, which '{link.port}' leaves out",
+                    f"name no port, and all that '{name}' takes is carried: from {source} to {name}",
+                )
+                continue
+            takes = " | ".join(kind.__name__ for kind in dict.fromkeys((*declared.inputs, End)))
             draft.report(
-                draft.spots[edges[0]].source_spot,
+                link.source_spot,
                 f"'{name}' waits for the End of each answer, and '{source}' doesn't pass it on",
                 f"let '{source}' take it and yield it again: process(self, frame: {takes})",
             )

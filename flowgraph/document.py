@@ -32,6 +32,8 @@ DataPath: TypeAlias = tuple[str | int, ...]
 
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?")
+_NESTED = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*:-[^{}]*\$\{")
+_VARIABLES = "write ${VAR} or ${VAR:-default}; $${ is a literal ${"
 _INTEGER = re.compile(r"[-+]?[0-9]{1,300}|0x[0-9a-fA-F]{1,200}|0o[0-7]{1,200}")
 _NUMBER = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
@@ -140,6 +142,11 @@ class Document:
         source, span = self._find(spot)
         return source.problem(span, message, hint)
 
+    def is_reported(self, path: DataPath) -> bool:
+        """Is there a problem with this value already, as a text?"""
+        here = self.problem(path, "")
+        return any((p.file, p.line, p.column) == (here.file, here.line, here.column) for p in self.problems)
+
     def place(self, spot: Spot | DataPath) -> str:
         """`file:line:column`."""
         source, span = self._find(spot)
@@ -164,7 +171,7 @@ class Document:
         if mark is None or not mark.written or not isinstance(value, str):
             return self.found(path)
         if not mark.variables:
-            return quoted(masked_url(value))
+            return quoted(masked_url(value)) if value else "nothing"
         if _VARIABLE.fullmatch(mark.written) is None:
             return f"{quoted(masked_url(mark.written))} with {listed(mark.variables)} from the environment"
         [name] = mark.variables
@@ -461,11 +468,10 @@ class Reader:
                 return "${"
             name, default = match[1], match[2]
             if name is None:
-                self._report(
-                    piece.span,
-                    f"'${{' is not closed in {quoted(text)}",
-                    "write ${VAR} or ${VAR:-default}; $${ is a literal ${",
-                )
+                nested = _NESTED.match(text, match.start())
+                message = "a variable inside a variable's default" if nested else "'${' is not closed"
+                hint = "a default is plain text: ${VAR:-default}" if nested else _VARIABLES
+                self._report(piece.span, f"{message} in {quoted(text)}", hint)
                 return ""
             held = self._environ.get(name, "")
             if held or (default is None and name in self._environ):

@@ -297,6 +297,8 @@ class Draft:
         wrong = _wrong_url(url) if isinstance(url, str) else hint
         if not wrong:
             return str(url)
+        if self.document.is_reported(here):
+            return ""  # a variable that isn't set
         near = close(url, ["embedded"]) if isinstance(url, str) else ""
         self.report(
             here, f"{name}.url: expected 'embedded' or a URL, found {self.document.found_url(here)}", near or wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import pathlib
 import types
 import typing
@@ -174,10 +175,10 @@ def _unit_or_quotes(expected: str, name: str, options: Mapping[str, Any]) -> str
     if not isinstance(value, int | float) or isinstance(value, bool):
         return ""
     if "a duration" in expected:
-        return f"write its unit: {name}: {value}ms"
+        return f"for example {name}: 400ms" if not math.isfinite(value) else f"write its unit: {name}: {value}ms"
     if "a size" in expected:
         return f"write its unit: {name}: {value}KiB"
-    return f'put it in quotes: {name}: "{value}"' if expected.startswith("text") else ""
+    return f'put it in quotes: {name}: "{value}"' if expected.startswith(("text", "a file name")) else ""
 
 
 def _written(loc: Loc, options: Mapping[str, Any]) -> Loc:
