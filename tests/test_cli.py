@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -406,6 +407,31 @@ def test_a_new_graph_is_right_from_the_beginning(tmp_path: Path, monkeypatch: py
     assert made.exit_code == 0
     assert graph.name == "mine"
     assert list(graph.nodes) == list(Graph.load("optimized").nodes)
+
+
+def test_a_new_graph_states_what_it_inherits_until_it_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flow("new", "mine")
+    mine, inherited = Graph.load("mine.yaml"), Graph.load("optimized")
+
+    assert mine.warnings == ()
+    assert mine.budget == inherited.budget
+    assert {name: spec.make() for name, spec in mine.nodes.items()} == {
+        name: spec.make() for name, spec in inherited.nodes.items()
+    }
+
+
+def test_a_new_graphs_suggestions_can_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flow("new", "mine")
+    (tmp_path / "prompt.txt").write_text("Be brief.")
+    text = (tmp_path / "mine.yaml").read_text(encoding="utf-8")
+    taken = re.sub(r"(?m)^( +)# (system|greeting|tts)(?=: )", r"\1\2", text)
+    (tmp_path / "mine.yaml").write_text(taken, encoding="utf-8")
+
+    assert Graph.load("mine.yaml").nodes["dialogue"].options.keys() >= {"system", "greeting"}
 
 
 def test_a_new_graph_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
