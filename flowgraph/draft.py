@@ -15,7 +15,7 @@ from flowgraph.errors import GraphError, Problem
 from flowgraph.node import Node, OnError, Placed, Trouble, service_options
 from flowgraph.options import wrong_options
 from flowgraph.specs import Edge, NodeSpec, ServiceSpec
-from flowgraph.units import parse_duration
+from flowgraph.units import meant_duration, parse_duration
 
 SECTIONS = ("name", "description", "extends", "services", "nodes", "edges", "budget")
 _BUDGET = re.compile(r"first_audio_p[0-9]{2}")
@@ -186,7 +186,9 @@ class Draft:
             found = True
             label = ".".join([spec.name, *(str(part) for part in wrong.loc)])
             message = self.document.as_written(wrong.message)
-            self.report(Spot((*path, *wrong.loc), key=wrong.key), f"{label}: {message}", wrong.hint)
+            self.report(
+                Spot((*path, *wrong.loc), key=wrong.key), f"{label}: {message}", self.document.as_written(wrong.hint)
+            )
         return not found
 
     def _ask(self, spec: NodeSpec) -> None:
@@ -208,11 +210,23 @@ class Draft:
     def tell(self, name: str, trouble: Trouble) -> None:
         """Report what a node says is wrong with it, at the option that it begins with."""
         message, hint = (trouble, "") if isinstance(trouble, str) else trouble
-        node, first = ("nodes", name), message.partition(" ")[0]
-        option = (*node, first.strip("`',:."))
-        spot = option if option in self.document.marks else Spot(node, key=True)
-        label = f"{name}." if first == f"{option[-1]}:" else f"{name}: "
-        self.report(spot, label + self.document.as_written(message), self.document.as_written(hint))
+        first, colon, _ = message.partition(": ")
+        label = f"{name}." if colon and first in self.nodes[name].cls.model_fields else f"{name}: "
+        self.report(
+            self._named(name, message), label + self.document.as_written(message), self.document.as_written(hint)
+        )
+
+    def _named(self, name: str, message: str) -> Spot | DataPath:
+        """The option that a message is about: its first word, or of several options the one that the outermost file states."""
+        words = re.findall(r"\w+", message)
+        about = [word for index, word in enumerate(words) if not index or "_" in word]
+        stated = [path for word in about if (path := ("nodes", name, word)) in self.document.marks]
+        ranks = {file: rank for rank, file in enumerate(self.document.files)}
+        return min(
+            stated,
+            key=lambda path: ranks.get(self.document.marks[path].source.file, -1),
+            default=Spot(("nodes", name), key=True),
+        )
 
     # -- services -------------------------------------------------------------------------------------------------------
 
@@ -338,11 +352,8 @@ class Draft:
             try:
                 self.budget[name] = parse_duration(value)
             except (ValueError, OverflowError):
-                hint = (
-                    f"write its unit: {name}: {value}ms"
-                    if isinstance(value, int | float) and not isinstance(value, bool)
-                    else ""
-                )
+                meant = meant_duration(value)
+                hint = self.document.as_written(f"write its unit: {name}: {meant}") if meant else ""
                 self.report(
                     path, f"budget.{name}: expected a duration such as 700ms, found {self.document.found(path)}", hint
                 )

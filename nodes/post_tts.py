@@ -30,6 +30,7 @@ class PostTts(Node):
     """Speaks the whole answer in one request to `/v1/audio/speech` of a Kokoro or OpenAI-compatible TTS server."""
 
     server = "nodes.servers.tts"
+    needs = (Token,)
 
     service: ServiceName = Field("tts", description="The TTS server, from `services`.")
     voice: str = Field("af_heart", description="The voice.")

@@ -33,6 +33,7 @@ class Speaker(Node):
     """Plays speech on a sound device and reports what was really heard of it."""
 
     effects = True
+    needs = (Speech,)
 
     device: DeviceName = Field(
         "default", description="`default`, a part of a device's name, `file:PATH.wav`, or `null` (silent, but paced)."

@@ -59,6 +59,7 @@ class WsStt(Node):
     """Streams sound to a recogniser; says partial transcripts while somebody speaks and a final one on the first silence."""
 
     server = "nodes.servers.stt"
+    needs = (Audio,)
     typical_ms = 100.0
 
     service: ServiceName = Field("stt", description="The recogniser, from `services`.")
