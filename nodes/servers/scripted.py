@@ -209,6 +209,8 @@ class Spoken:
 
     text: str
     words: list[tuple[str, int, int]]
+    at: int = 0
+    """When it was asked for, on the loop's clock (nanoseconds)."""
     length: int = 0
     """Samples, pauses included."""
     sent: int = 0
@@ -253,7 +255,8 @@ class Voice:
             at += length
             if word[-1] in ",;:.!?":
                 at += RATE_HZ * rng.randrange(300, 500) // 1000
-        return Spoken(text, words, at)
+        asked_at = round(asyncio.get_running_loop().time() * 1e9)
+        return Spoken(text, words, asked_at, at)
 
     async def _speak(self, request: web.Request) -> web.StreamResponse:
         spoken, pieces = await self._asked(request)
