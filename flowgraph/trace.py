@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 
 RING = 1 << 17
 """So many taps are kept until they are collected (every second of real time)."""
-KEPT_BULK_NS = 30 * SECOND
-"""Stamps of sound are kept this long: as long as a path may reach back."""
+KEPT_NS = 30 * SECOND
+"""What goes on all the time is kept this long, as long as a path may reach back: sound, and the facts of an attempt that lasts."""
 KEPT_ATTEMPTS = 60
+KEPT_EVENTS = 4096
+"""Of each kind that no frame is."""
 
 StepKind = Literal["speech end", "capture", "waiting", "working", "network", "holding", "playout"]
 
@@ -84,6 +86,17 @@ class Record:
     """It has lines of its own in the file."""
 
 
+@dataclasses.dataclass(slots=True)
+class _Kept:
+    """The frames of one attempt."""
+
+    attempt: int
+    plans: list[int] = dataclasses.field(default_factory=list)
+    """Kept as long as the attempt is."""
+    passing: deque[int] = dataclasses.field(default_factory=deque)
+    """Facts; without an owner, whose one attempt lasts for ever, all there is. While it lasts, kept for KEPT_NS."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class FailureEdge:
     """The engine's own way to the owner: what failed."""
@@ -111,13 +124,13 @@ class Trace:
         self.records: dict[int, Record] = {}
         self.commits: dict[int, tuple[int, int]] = {}
         """Attempt → (when, id of the frame that the owner was processing)."""
-        self.advances: list[tuple[int, int, int]] = []
+        self.advances: deque[tuple[int, int, int]] = deque(maxlen=KEPT_EVENTS)
         """(when, attempt, id of the frame that the owner was processing)."""
-        self.gains: list[tuple[int, float, int]] = []
+        self.gains: deque[tuple[int, float, int]] = deque(maxlen=KEPT_EVENTS)
         """(when, gain, id of the frame that the owner was processing)."""
-        self.wires: deque[tuple[int, str, str]] = deque(maxlen=4096)
+        self.wires: deque[tuple[int, str, str]] = deque(maxlen=KEPT_EVENTS)
         """(when, service, event) of the HTTP clients."""
-        self.notes: list[tuple[int, str, str]] = []
+        self.notes: deque[tuple[int, str, str]] = deque(maxlen=KEPT_EVENTS)
         """(when, node or "", text): failures, restarts, lag."""
         self.counts: Counter[tuple[str, str]] = Counter()
         """(edge, what) → how often: put, take, full, stale, drop."""
@@ -127,9 +140,10 @@ class Trace:
         self._now = now
         self._started = now()
         self._started_unix_ns = time.time_ns()
+        self._moved_at = 0
         self._bulk: deque[int] = deque()
-        self._attempts: deque[int] = deque()
-        self._by_attempt: dict[int, list[int]] = {}
+        self._attempts: deque[_Kept] = deque()
+        self._by_attempt: dict[int, _Kept] = {}
         self._seconds: Counter[tuple[int, int, int]] = Counter()
         self.failure: FlowError | None = None
         """Why the file ends before the session does; None where it doesn't."""
@@ -169,8 +183,7 @@ class Trace:
     def quiet_for(self, ns: int) -> bool:
         """True if no Plan and no single fact has moved for so long (sound that streams in doesn't count)."""
         self.collect()
-        latest = max((record.made_at for record in self.records.values() if record.frame is not None), default=0)
-        return self._now() - latest > ns
+        return self._now() - self._moved_at > ns
 
     def _index(self, event: tuple[Any, ...]) -> None:
         at, kind = event[0], event[1]
@@ -179,7 +192,8 @@ class Trace:
             node = self.nodes[event[2]]
             record = Record(type(frame).__name__, node, frame.cause_id, frame.turn, frame.at, frame.at, at, frame=frame)
             self.records[frame.id] = record
-            self._keep(frame.turn, frame.id)
+            self._moved_at = at
+            self._keep(frame.turn, frame.id, planned=frame.is_plan)
             if self._file is not None:
                 self._write_frame(frame.id, record)
         elif kind == BULK:
@@ -187,7 +201,7 @@ class Trace:
             record = Record(cls.__name__, self.nodes[node], cause, turn, frame_at, end_at, at)
             self.records[frame_id] = record
             if cls.is_plan:
-                self._keep(turn, frame_id)
+                self._keep(turn, frame_id, planned=True)
                 if self._file is not None:
                     self._write_frame(frame_id, record)
             else:
@@ -228,19 +242,28 @@ class Trace:
             self.notes.append((at, node, event[3]))
             self._write({"event": "note", "at": at, "node": node, "text": event[3]})
 
-    def _keep(self, turn: int, frame_id: int) -> None:
+    def _keep(self, turn: int, frame_id: int, *, planned: bool) -> None:
         if turn not in self._by_attempt:
-            self._by_attempt[turn] = []
-            self._attempts.append(turn)
-        self._by_attempt[turn].append(frame_id)
+            self._by_attempt[turn] = _Kept(turn)
+            self._attempts.append(self._by_attempt[turn])
+        kept = self._by_attempt[turn]
+        (kept.plans if planned and self._owner else kept.passing).append(frame_id)
 
     def _forget(self) -> None:
-        horizon = self._now() - KEPT_BULK_NS
-        while self._bulk and self.records[self._bulk[0]].made_at < horizon:
-            del self.records[self._bulk.popleft()]
+        horizon = self._now() - KEPT_NS
+        self._forget_before(horizon, self._bulk)
+        if self._attempts:
+            self._forget_before(horizon, self._attempts[-1].passing)
         while len(self._attempts) > KEPT_ATTEMPTS:
-            for frame_id in self._by_attempt.pop(self._attempts.popleft()):
-                self.records.pop(frame_id, None)
+            kept = self._attempts.popleft()
+            del self._by_attempt[kept.attempt]
+            self.commits.pop(kept.attempt, None)
+            for frame_id in (*kept.plans, *kept.passing):
+                del self.records[frame_id]
+
+    def _forget_before(self, horizon: int, frames: deque[int]) -> None:
+        while frames and self.records[frames[0]].made_at < horizon:
+            del self.records[frames.popleft()]
 
     # -- the critical path ---------------------------------------------------------------------------------------------
 

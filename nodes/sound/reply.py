@@ -99,5 +99,8 @@ class Reply:
         return min(played, self._spoken.samples)
 
     def _frame_at(self, sample: int) -> Speech | None:
+        """Nobody asks for one before it any more: an answer may go on for hours."""
         index = bisect_right(self._begins, max(sample, 0)) - 1
-        return self._frames[index] if index >= 0 else None
+        if index > 0:
+            del self._frames[:index], self._begins[:index]
+        return self._frames[0] if index >= 0 else None

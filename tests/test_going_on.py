@@ -1,0 +1,109 @@
+"""What goes on for hours piles nothing up: without an owner of the turn, and where nobody says anything that is to be answered."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flowgraph.graph import Graph
+from flowgraph.node import Node
+from flowgraph.session import Session
+from flowgraph.testing import graph_of, run_virtual
+from flowgraph.trace import KEPT_EVENTS, KEPT_NS
+from flowgraph.units import SECOND
+from tests.frames import Boss, Idea, Note, Sink, source, worker_class
+
+ROOT = Path(__file__).parent.parent
+EACH_S = 0.1
+MINUTES = 5
+
+
+async def wait(session: Session, seconds: int) -> None:
+    """Collects every second, as a session on the real clock does."""
+    for _ in range(seconds):
+        await asyncio.sleep(1)
+        session.trace.collect()
+
+
+def going_on() -> Node:
+    """Ten notes a second."""
+    return source(*[item for _ in range(round(MINUTES * 60 / EACH_S)) for item in ("?", EACH_S)])
+
+
+def kept(graph: Graph, nodes: dict[str, Node]) -> list[tuple[str, str]]:
+    """Type and text of the frames that the trace still knows in the end."""
+
+    async def main() -> list[tuple[str, str]]:
+        async with Session(graph, nodes=nodes) as session:
+            await wait(session, MINUTES * 60)
+            return [(record.type, getattr(record.frame, "text", "")) for record in session.trace.records.values()]
+
+    return run_virtual(main())
+
+
+def test_without_an_owner_the_trace_keeps_half_a_minute_of_everything() -> None:
+    def process(self: Node, frame: Note) -> Iterator[Idea]:
+        yield Idea("!")
+
+    nodes: dict[str, Node] = {"source": going_on(), "subject": worker_class(process)(), "sink": Sink()}
+    frames = kept(graph_of(nodes, ("source", "subject"), ("subject", "sink")), nodes)
+
+    expected = KEPT_NS / SECOND / EACH_S
+    assert frames.count(("Note", "?")) == pytest.approx(expected, abs=11)
+    assert frames.count(("Idea", "!")) == pytest.approx(expected, abs=11)
+
+
+def test_while_an_attempt_lasts_the_trace_keeps_half_a_minute_of_its_facts_and_all_of_its_plans() -> None:
+    nodes: dict[str, Node] = {
+        "asks": source("advance", "commit", "planned"), "boss": Boss(), "source": going_on(), "sink": Sink(),
+    }  # fmt: skip
+    frames = kept(graph_of(nodes, ("asks", "boss"), ("boss", "sink"), ("source", "sink")), nodes)
+
+    assert frames.count(("Note", "?")) == pytest.approx(KEPT_NS / SECOND / EACH_S, abs=11)
+    assert frames.count(("Idea", "planned")) == 1
+
+
+def test_what_a_session_says_of_itself_for_hours_has_a_bound() -> None:
+    async def main() -> list[int]:
+        nodes: dict[str, Node] = {"source": source(MINUTES * 60.0), "boss": Boss(), "sink": Sink()}
+        async with Session(graph_of(nodes, ("source", "boss"), ("boss", "sink")), nodes=nodes) as session:
+            for number in range(10_000):
+                session.turn.set_gain(number % 2 / 2)
+                session.turn.commit(session.turn.advance())
+                session._noter(0)(f"note {number}")
+                session._wire("llm", "reused", number)
+            trace = session.trace
+            trace.collect()
+            assert trace.advances[-1][1] == 10_000
+            assert trace.notes[-1][2] == "note 9999"
+            return [len(events) for events in (trace.advances, trace.gains, trace.notes, trace.wires)]
+
+    assert run_virtual(main()) == [KEPT_EVENTS] * 4
+
+
+def test_what_repeats_the_microphone_holds_after_two_minutes_what_it_held_after_one() -> None:
+    held: list[float] = []
+    settings = ["mic.device=null", "speaker.device=null"]
+
+    async def main() -> None:
+        async with Session(Graph.load(ROOT / "graphs/echo.yaml", settings=settings, environ={})) as session:
+            for _ in range(2):
+                await wait(session, 60)
+                gc.collect()
+                ours = [tracemalloc.Filter(True, str(ROOT / folder / "*")) for folder in ("flowgraph", "nodes")]
+                taken = tracemalloc.take_snapshot().filter_traces(ours).statistics("filename")
+                held.append(sum(one.size for one in taken) / 1e6)
+
+    tracemalloc.start()
+    try:
+        run_virtual(main(), limit_s=600)
+    finally:
+        tracemalloc.stop()
+
+    early, late = held
+    assert late - early < 0.5, f"{early:.1f} MB after one minute, {late:.1f} MB after two"
