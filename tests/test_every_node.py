@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import io
+import itertools
+import threading
+import wave
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from aiohttp import web
 
 from flowgraph import catalog
-from flowgraph.clock import clock_of
+from flowgraph.cli.types import example
+from flowgraph.clock import clock_of, run_virtual
 from flowgraph.context import Context
-from flowgraph.errors import FlowError, GraphError
-from flowgraph.frame import Frame
-from flowgraph.graph import Graph
+from flowgraph.errors import FlowError, GraphError, NodeFailed
+from flowgraph.frame import Fact, Frame, Plan
+from flowgraph.graph import Edge, Graph
 from flowgraph.node import Node, ports, service_options
 from flowgraph.options import default_text
+from flowgraph.session import Session
+from flowgraph.testing import graph_of, services_of
 from flowgraph.turn import Turn
+from flowgraph.wire import Wire, wired_services
+from nodes.servers import llm, scripted
+from tests.smart_turn import save_tiny
 
 ROOT = Path(__file__).parent.parent
 TYPES = sorted(catalog.all_types().items())
@@ -27,32 +41,43 @@ each_type = pytest.mark.parametrize(("name", "cls"), TYPES, ids=[name for name, 
 each_graph = pytest.mark.parametrize("path", GRAPHS, ids=[str(path.relative_to(ROOT)) for path in GRAPHS])
 
 
-def made(cls: type[Node]) -> Node:
+def made(cls: type[Node], **options: Any) -> Node:
     """An instance; what has no default gets a harmless value."""
     required = {name: "x" for name, field in cls.model_fields.items() if field.is_required()}
-    return cls.model_validate(required)
+    return cls.model_validate({**required, **options})
 
 
-def context(say: Any = lambda _: None) -> Context:
+class Breaking(Context):
+    """Answers so many questions, and then one not."""
+
+    left = 1 << 30
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("_") and name != "left":
+            self.left -= 1
+            if self.left == -1:
+                raise FlowError("that far")
+        return super().__getattribute__(name)
+
+
+def context(*, http: Any, left: int = 1 << 30) -> Breaking:
     clock = clock_of(asyncio.get_running_loop())
-
-    def no_service(name: str) -> Any:
-        raise FlowError(f"there is no service '{name}'")
-
-    return Context(
+    ctx = Breaking(
         name="node",
         place="test:1:1",
         clock=clock,
         turn=Turn(owned=True, now=clock.now, tap=lambda _: None),
-        http=no_service,
+        http=http,
         wants=lambda _: True,
         fed=frozenset(),
         shared={},
-        say=say,
+        say=lambda _: None,
         note=lambda _: None,
         stop=lambda _: None,
         warm=lambda: None,
     )
+    ctx.left = left
+    return ctx
 
 
 def test_there_are_nodes_and_graphs_to_find() -> None:
@@ -93,42 +118,140 @@ def test_a_node_with_a_service_has_a_server_of_its_own(name: str, cls: type[Node
 
 @each_type
 def test_its_example_is_a_graph_that_the_checks_understand(name: str, cls: type[Node]) -> None:
-    """The example alone is no whole graph; but nothing in it is misspelt, and every value is right."""
-    options = [
-        f"    {option}: " + (default_text(field) or "''")
-        for option, field in cls.model_fields.items()
-        if not field.is_required()
-    ]
-    services = [f"  {cls.model_fields[option].default}: {{url: embedded}}" for option in service_options(cls)]
-    text = "\n".join(["services:", *services] if services else [])
-    text += "\n" + "\n".join(["nodes:", "  it:", f"    type: {name}", *options, "edges: []", ""])
+    """As `flow nodes` shows it. Alone it is no whole graph; but nothing in it is misspelt, and every value is right."""
     with pytest.raises(GraphError) as caught:
-        Graph.from_text(text)
+        Graph.from_text(example(name, cls).replace(": …", ": x") + "\nedges: []\n")
 
     # It has no neighbours, and that is all that is wrong with it.
-    assert all("it." not in problem.message for problem in caught.value.problems), str(caught.value)
+    assert all(f"{name}." not in problem.message for problem in caught.value.problems), str(caught.value)
     assert len(caught.value.problems) <= 2, str(caught.value)
 
 
-@each_type
-def test_it_can_be_closed_after_an_open_that_failed(
-    name: str, cls: type[Node], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+# -- lives -------------------------------------------------------------------------------------------------------------
+
+
+def ready(cls: type[Node], folder: Path) -> Node:
+    """An instance that needs neither hardware nor network, nor a file but those in `folder`, the working directory."""
+    model = {"model": str(save_tiny(folder / "tiny.onnx"))} if cls.__name__ == "SmartTurn" else {}
+    device = {"device": "null"} if "device" in cls.model_fields else {}
+    return made(cls, **model, **device)
+
+
+def servers() -> dict[str, web.Application]:
+    """One for each name that a service has by default. What they can't do, they refuse."""
+    return {"stt": scripted.stt([]), "llm": llm.app(), "tts": scripted.Voice().app}
+
+
+VALUES: dict[str, Any] = {
+    "samples": np.zeros(1600, np.float32),
+    "rate_hz": 16_000,
+    "content": Path("x"),
+    "messages": (("user", "Hello."),),
+    "str": "One, two.",
+    "int": 0,
+    "float": 0.0,
+}
+"""Of a frame's fields, by name and by type."""
+
+
+def one_of(kind: type[Frame]) -> Frame:
+    """A frame of the type, or of a kind of it."""
+    concrete = (one for one in (kind, *_subclasses(kind)) if issubclass(one, Fact | Plan) and one not in (Fact, Plan))
+    kind = next(concrete)
+    fields = [field for field in dataclasses.fields(kind) if field.init and field.default is dataclasses.MISSING]
+    return kind(**{field.name: VALUES[field.name if field.name in VALUES else str(field.type)] for field in fields})
+
+
+def _subclasses(kind: type[Frame]) -> Iterator[type[Frame]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _subclasses(one)
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The working directory: with a sound file `x`. No program can be started."""
+    with wave.open(str(tmp_path / "x"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(3200))
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert not [one for one in threading.enumerate() if one not in before and not one.daemon]
+
+
+class Feed(Node):
+    """Yields its frames, each once more after a second."""
+
+    async def run(self) -> AsyncIterator[Frame]:
+        for _ in range(2):
+            for kind in self.__dict__["kinds"]:
+                yield one_of(kind)
+            await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize(("name", "cls"), [one for one in TYPES if one[0] != "ffplay"])  # a program: in real time only
+def test_it_lives_through_its_frames_an_interruption_and_a_stop(name: str, cls: type[Node], folder: Path) -> None:
+    kinds = ports(cls).inputs
+    nodes: dict[str, Node] = {"node": ready(cls, folder)}
+    edges = [Edge("feed", "node", kinds, 64, 0, "block", False, False, "test")] if kinds else []
+    if kinds:
+        nodes["feed"] = Feed()
+        nodes["feed"].__dict__["kinds"] = kinds
+    session = Session(graph_of(nodes, *edges), services=services_of(servers()), nodes=dict(nodes))
 
     async def main() -> None:
-        broken = made(cls)
-        broken.__dict__["_ctx"] = context()
-        try:
-            async with asyncio.timeout(20):
-                await broken.open()
-        except FlowError:
-            pass  # no such service here, for those that need one; anything else must be said as clearly
-        await broken.close()
+        async with session, asyncio.timeout(60):
+            over = asyncio.ensure_future(session.finished())
+            await asyncio.wait([over], timeout=0.5)
+            session.turn.advance()
+            await asyncio.wait([over], timeout=2)
+            await session.stop()
+            await over
         assert len(asyncio.all_tasks()) == 1, f"{name} leaves a task behind"
 
-    asyncio.run(main())
+    try:
+        run_virtual(main())
+    except NodeFailed as error:
+        if not isinstance(error.__cause__, FlowError):  # which says what its server can't do
+            raise
+    assert bool(kinds) == any(count for (_, what), count in session.trace.counts.items() if what == "take")
+
+
+@each_type
+def test_it_can_be_closed_wherever_its_open_fails(name: str, cls: type[Node], folder: Path) -> None:
+    """At anything that it asks of its session, the first to the last."""
+
+    async def main() -> None:
+        services = services_of(servers())
+        await services.start()
+        for asked in itertools.count():
+            node = ready(cls, folder)
+            node.__dict__["_ctx"] = ctx = context(http=services.http, left=asked)
+            try:
+                async with asyncio.timeout(20):
+                    await node.open()
+            except FlowError:
+                pass  # "that far", or a reason of its own
+            finally:
+                await node.close()
+            if ctx.left > 0:
+                break
+        await services.close()
+        await asyncio.sleep(1)
+        assert len(asyncio.all_tasks()) == 1, f"{name} leaves a task behind"
+
+    run_virtual(main())
+
+
+# -- graph files -------------------------------------------------------------------------------------------------------
 
 
 @each_graph
@@ -144,3 +267,58 @@ def test_every_graph_file_is_right_and_says_what_it_is(path: Path) -> None:
 def test_every_node_of_a_graph_file_can_be_made(path: Path) -> None:
     for spec in Graph.load(path, environ={}).nodes.values():
         assert isinstance(spec.make(), spec.cls)
+
+
+def settings_of(path: Path, folder: Path) -> list[str]:
+    """No hardware, no program, no download."""
+    replaced = ["speaker.type=speaker", "tts.format=pcm"]
+    replaced *= any(spec.type == "ffplay" for spec in Graph.load(path, environ={}).nodes.values())
+    nodes = Graph.load(path, settings=replaced, environ={}).nodes.items()
+    devices = [f"{name}.device=null" for name, spec in nodes if "device" in spec.cls.model_fields]
+    models = [f"{name}.model={save_tiny(folder / 'tiny.onnx')}" for name, spec in nodes if spec.type == "smart_turn"]
+    return [*replaced, *devices, *models]
+
+
+@pytest.mark.parametrize("reachable", [True, False], ids=["served", "unserved"])
+@each_graph
+def test_every_graph_file_opens_and_closes_all_its_nodes_with_its_services_and_without(
+    path: Path, reachable: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = Graph.load(path, settings=settings_of(path, folder), environ={})
+    opened, closed = list[str](), list[str]()
+
+    def noting(cls: type[Node], what: str, log: list[str]) -> None:
+        original = getattr(cls, what)
+
+        async def noted(self: Node) -> None:
+            log.append(self.ctx.name)
+            await original(self)
+
+        monkeypatch.setattr(cls, what, noted)
+
+    for cls in {spec.cls for spec in graph.nodes.values()}:
+        noting(cls, "open", opened)
+        noting(cls, "close", closed)
+    applications = {name: app for name, app in servers().items() if name in graph.services}
+    wire = Wire(applications)
+    wire.refusing |= set() if reachable else set(applications)
+    session = Session(graph, services=wired_services(applications, wire=wire))
+
+    async def main() -> None:
+        try:
+            async with session, asyncio.timeout(60):
+                await asyncio.sleep(2)
+                await session.stop()
+        finally:
+            assert len(asyncio.all_tasks()) == 1
+
+    if reachable or not applications:
+        run_virtual(main())
+        assert session.said == []
+    else:
+        with contextlib.suppress(NodeFailed):  # who connects at once says so itself; the others when they are warmed
+            run_virtual(main())
+            assert any("refuses the connection" in line for line in session.said)
+
+    assert sorted(opened) == sorted(graph.nodes)
+    assert closed == list(graph.order)
