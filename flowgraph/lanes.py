@@ -1,7 +1,8 @@
 """Nodes with `parallel`: up to n frames in process at once, their outputs in the order of their inputs.
 
 Each frame has a lane: a task that fills a small bounded buffer. One emitter empties the lanes, oldest first, so that an output
-carries its own frame's cause and turn. An interruption cancels every lane of a stale Plan.
+carries its own frame's cause and turn. An interruption cancels every lane of a stale Plan; the next frame waits until they have
+cleaned up, or for as long as that may take.
 """
 
 from __future__ import annotations
@@ -24,35 +25,41 @@ LANE_FRAMES = 64
 class Lane:
     """One frame in process, and what it has yielded so far."""
 
-    __slots__ = ("_news", "_room", "frame", "outputs", "task")
+    __slots__ = ("_news", "_room", "cancelled", "frame", "outputs", "overdue", "task")
 
     def __init__(self, frame: Frame, process: Callable[[Any], Any], news: asyncio.Event, name: str) -> None:
         self.frame = frame
         self.outputs: deque[Frame] = deque()
+        self.cancelled = False
+        self.overdue = False
+        """It was cancelled, and hangs in its clean-up: nobody waits for it any more."""
         self._room = asyncio.Event()
         self._news = news
         self.task = asyncio.get_running_loop().create_task(self._fill(process), name=name)
+        self.task.add_done_callback(lambda _: news.set())
+
+    @property
+    def leaving(self) -> bool:
+        """Is it still cleaning up?"""
+        return self.cancelled and not self.overdue and not self.task.done()
 
     def take(self) -> Frame:
         self._room.set()
         return self.outputs.popleft()
 
     async def _fill(self, process: Callable[[Any], Any]) -> None:
-        try:
-            outputs: Any = process(self.frame)
-            if hasattr(outputs, "__anext__"):
-                try:
-                    async for output in outputs:
-                        await self._add(output)
-                finally:
-                    await outputs.aclose()
-            else:
-                if inspect.iscoroutine(outputs):
-                    outputs = await outputs
-                for output in _iterable(outputs):
+        outputs: Any = process(self.frame)
+        if hasattr(outputs, "__anext__"):
+            try:
+                async for output in outputs:
                     await self._add(output)
-        finally:
-            self._news.set()
+            finally:
+                await outputs.aclose()
+        else:
+            if inspect.iscoroutine(outputs):
+                outputs = await outputs
+            for output in _iterable(outputs):
+                await self._add(output)
 
     async def _add(self, output: Frame) -> None:
         while len(self.outputs) >= LANE_FRAMES:
@@ -100,8 +107,10 @@ class Lanes:
             while True:
                 if emitter.done():
                     emitter.result()
-                before()
-                frame = self._inbox.poll() if len(self._lanes) < self._most else None
+                frame = None
+                if not any(lane.leaving for lane in self._lanes):
+                    before()
+                    frame = self._inbox.poll() if len(self._lanes) < self._most else None
                 if frame is None:
                     if self._inbox.ended and not self._lanes:
                         return
@@ -117,35 +126,43 @@ class Lanes:
 
     def interrupt(self) -> None:
         """The turn advanced: cancel what is worthless."""
-        loop = asyncio.get_running_loop()
         for lane in self._lanes:
-            if not lane.task.done() and self._worthless(lane.frame):
-                lane.task.cancel()
-                loop.call_later(self._clean_up_s, self._look, lane.task)
+            if self._worthless(lane.frame):
+                self._cancel(lane)
         self._news.set()
 
-    def _look(self, task: asyncio.Task[Any]) -> None:
-        if not task.done():
-            self._overdue(task)
+    def _cancel(self, lane: Lane) -> None:
+        """Once: a second time would end its clean-up."""
+        if not lane.cancelled and not lane.task.done():
+            lane.cancelled = True
+            lane.task.cancel()
+            asyncio.get_running_loop().call_later(self._clean_up_s, self._look, lane)
+
+    def _look(self, lane: Lane) -> None:
+        if lane.leaving:
+            lane.overdue = True
+            self._overdue(lane.task)
+            self._news.set()
 
     async def _empty(self) -> None:
         while True:
             lane = self._lanes[0] if self._lanes else None
             worthless = lane is not None and self._worthless(lane.frame)
-            if lane is None or not (lane.outputs or lane.task.done() or worthless):
-                self._news.clear()
-                await self._news.wait()
-            elif lane.outputs and not worthless:
+            if lane is not None and worthless:
+                self._cancel(lane)
+            if lane is not None and lane.outputs and not worthless:
                 await self._emit(lane.take(), lane.frame)
-            else:
+            elif lane is not None and (lane.task.done() or lane.overdue):
                 self._lanes.popleft()
                 self._inbox.wake()
-                if not lane.task.done():
-                    lane.task.cancel()
-                elif not worthless and not lane.task.cancelled() and (error := lane.task.exception()) is not None:
-                    if not isinstance(error, Exception):
-                        raise error
+                error = lane.task.exception() if lane.task.done() and not lane.task.cancelled() else None
+                if error is not None and not isinstance(error, Exception):
+                    raise error
+                if error is not None and not worthless:
                     self._failed(error, lane.frame)
+            else:
+                self._news.clear()
+                await self._news.wait()
 
 
 def _iterable(outputs: Any) -> Iterable[Frame]:

@@ -174,6 +174,17 @@ def test_what_is_stale_makes_room_for_the_next_attempt() -> None:
     assert channel.put(rig.stamped(Idea("new")))
 
 
+def test_an_old_fact_makes_no_room() -> None:
+    rig = Rig()
+    channel = rig.channel(capacity=1)
+    old = rig.stamped(Note("old"))
+    channel.put(old)
+    rig.turn.advance()
+
+    assert not channel.put(rig.stamped(Note("new")))
+    assert rig.inbox.poll() is old
+
+
 def test_drop_oldest_loses_the_oldest_and_says_how_many() -> None:
     rig = Rig()
     channel = rig.channel(capacity=2, overflow="drop_oldest")

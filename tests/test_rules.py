@@ -112,6 +112,69 @@ def test_the_generator_of_a_stale_plan_is_closed_before_the_next_frame_begins() 
     assert log == ["begin a", "closed a", "begin b", "closed b"]
 
 
+@pytest.mark.parametrize("kind", ["plain", "async", "blocking"])
+def test_nothing_more_is_made_of_a_plan_that_has_become_worthless(kind: str) -> None:
+    made: list[int] = []
+    closed_in: list[str] = []
+
+    def making(frame: Idea) -> Iterator[Idea]:
+        try:
+            for count in range(9):
+                made.append(count)
+                yield Idea(frame.text)
+        finally:
+            closed_in.append(threading.current_thread().name)
+
+    def process(self: Node, frame: Idea) -> Iterator[Idea]:
+        yield from making(frame)
+
+    async def process_async(self: Node, frame: Idea) -> AsyncIterator[Idea]:
+        for idea in making(frame):
+            yield idea
+
+    subject = worker_class(process_async if kind == "async" else process, blocking=kind == "blocking")
+    nodes = nodes_of(subject, source("advance", "a", 1.0, "advance", 1.0))
+    run(chained(nodes, hold=True, capacity=2), nodes)
+
+    assert made == [0, 1, 2], "the third was waiting for room"
+    assert closed_in[0].startswith("subject") == (kind == "blocking"), "a generator is closed where it ran"
+
+
+def test_facts_in_several_lanes_outlive_an_interruption() -> None:
+    async def process(self: Node, frame: Note) -> AsyncIterator[Note]:
+        await asyncio.sleep(1)
+        yield frame
+
+    nodes: dict[str, Node] = {
+        "facts": source("a", "b", "c"), "source": source("advance", 0.5, "advance"), "boss": Boss(),
+        "subject": worker_class(process, parallel=2)(), "sink": Sink(),
+    }  # fmt: skip
+    run(graph_of(nodes, ("facts", "subject"), ("subject", "sink"), ("source", "boss")), nodes)
+
+    assert texts(nodes["sink"].got) == ["a", "b", "c"]  # type: ignore[attr-defined]
+
+
+def test_clean_up_that_hangs_in_a_lane_is_reported_too_and_keeps_nobody() -> None:
+    async def process(self: Node, frame: Idea) -> AsyncIterator[Idea]:
+        if frame.text != "stuck":
+            yield frame
+            return
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(500)
+
+    nodes = nodes_of(
+        worker_class(process, parallel=2), source("advance", "stuck", "stuck", 1.0, "advance", "next", 1.0)
+    )
+    session = run(chained(nodes), nodes)
+
+    assert texts(nodes["sink"].got) == ["next"]  # type: ignore[attr-defined]
+    [interruption] = [at for at, attempt, _ in session.trace.advances if attempt == 2]
+    told = [(at - interruption, node) for at, node, text in session.trace.notes if "detached" in text]
+    assert told == [(50 * MS, "subject")] * 2
+
+
 def test_a_step_in_a_thread_is_waited_for_before_the_node_is_flushed() -> None:
     log: list[str] = []
     started, released = threading.Event(), threading.Event()
@@ -292,6 +355,48 @@ def test_the_owner_of_the_turn_may_only_fail() -> None:
 
     with pytest.raises(NodeFailed, match=r"node 'boss' failed .*ValueError: no"):
         run(graph, nodes)
+
+
+def test_of_an_attempt_that_has_failed_the_facts_are_processed_all_the_same() -> None:
+    def process(self: Node, frame: Idea | Note) -> Iterator[Note]:
+        if frame.is_plan:
+            raise ValueError("no")
+        yield Note(frame.text)
+
+    nodes: dict[str, Node] = {
+        "source": source("advance", "idea", 1.0), "facts": source(0.5, "fact"), "boss": Boss(),
+        "subject": worker_class(process)(), "sink": Sink(),
+    }  # fmt: skip
+    graph = graph_of(nodes, ("source", "boss"), ("boss", "subject"), ("facts", "subject"), ("subject", "sink"))
+    run(with_errors(graph, "subject", "skip"), nodes)
+
+    assert [(note.text, note.turn) for note in nodes["sink"].got] == [("fact", 1)]  # type: ignore[attr-defined]
+
+
+def test_a_stop_waits_for_two_seconds_and_no_longer() -> None:
+    """Of three frames on their way, what takes 1.9 s comes through; the others are left."""
+
+    async def process(self: Node, frame: Note) -> AsyncIterator[Note]:
+        await asyncio.sleep(float(frame.text))
+        yield frame
+
+    nodes: dict[str, Node] = {
+        "source": source("1.9", "2.1", "1000", 9.0), "subject": worker_class(process, parallel=3)(), "sink": Sink(),
+    }  # fmt: skip
+
+    async def main() -> tuple[list[str], float]:
+        session = Session(graph_of(nodes, ("source", "subject"), ("subject", "sink")), nodes=dict(nodes))
+        async with session:
+            await asyncio.sleep(0)
+            began = now()
+            await session.stop()
+            await session.finished()
+            return texts(nodes["sink"].got), now() - began  # type: ignore[attr-defined]
+
+    came, took = run_virtual(main())
+
+    assert came == ["1.9"]
+    assert took == pytest.approx(2.0, abs=0.09), "and what is cancelled cleans up"
 
 
 def test_a_stop_returns_when_what_was_on_its_way_has_come_through() -> None:

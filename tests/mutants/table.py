@@ -249,8 +249,8 @@ MUTANTS = (
     ),
     Mutant(
         8, "an interruption doesn't cancel parallel frames", LANES,
-        "        loop = asyncio.get_running_loop()\n        for lane in self._lanes:",
-        "        return\n        for lane in self._lanes:",
+        '"""The turn advanced: cancel what is worthless."""\n',
+        '"""The turn advanced: cancel what is worthless."""\n        return\n',
     ),
     Mutant(
         8, "a blocking step is abandoned by an interruption", WORKER,
