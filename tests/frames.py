@@ -29,6 +29,15 @@ class Block(Fact):
         return 100_000_000
 
 
+@frame
+class Long(Block):
+    """200 ms."""
+
+    @property
+    def duration_ns(self) -> int:
+        return 200_000_000
+
+
 class Script(Node):
     """A source: yields what the given async generator function yields."""
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from flowgraph import taps
-from flowgraph.channel import Channel, Inbox, Overflow
+from flowgraph.channel import MOST_FRAMES, Channel, Inbox, Overflow
 from flowgraph.frame import Frame
 from flowgraph.specs import Edge
 from flowgraph.testing import run_virtual
 from flowgraph.turn import Turn
-from tests.frames import Block, Idea, Note
+from tests.frames import Block, Idea, Long, Note
 
 
 class Rig:
@@ -126,6 +126,17 @@ def test_a_held_head_gives_way_to_the_other_inputs_and_counts_as_put_at_its_comm
     assert [rig.inbox.poll() for _ in range(3)] == [second, idea, third]
 
 
+def test_a_held_edge_lets_facts_through() -> None:
+    rig = Rig()
+    channel = rig.channel(hold=True)
+    rig.turn.advance()
+    fact = rig.stamped(Note("fact"))
+    channel.put(fact)
+    channel.put(rig.stamped(Idea("idea")))
+
+    assert [rig.inbox.poll(), rig.inbox.poll()] == [fact, None]
+
+
 def test_a_full_channel_makes_the_put_wait_until_there_is_room() -> None:
     async def main() -> None:
         rig = Rig()
@@ -226,6 +237,25 @@ def test_a_capacity_in_time_counts_the_sound() -> None:
     assert [channel.put(rig.stamped(Block())) for _ in range(3)] == [True, True, False]
     rig.inbox.poll()
     assert channel.put(rig.stamped(Block()))
+
+
+def test_what_has_no_length_fills_a_capacity_in_time_too() -> None:
+    channel = Rig().channel(capacity_ns=1_000_000_000)
+
+    accepted = list(itertools.takewhile(lambda _: channel.put(Note()), itertools.count()))
+
+    assert len(accepted) == MOST_FRAMES
+
+
+def test_as_much_of_the_oldest_is_lost_as_the_new_frame_needs() -> None:
+    rig = Rig()
+    channel = rig.channel(capacity_ns=300_000_000, overflow="drop_oldest")
+    for _ in range(3):
+        channel.put(rig.stamped(Block()))
+    channel.put(rig.stamped(Long()))
+
+    assert [type(rig.inbox.poll()) for _ in range(2)] == [Block, Long]
+    assert rig.kinds().count(taps.DROP) == 2
 
 
 def test_the_owners_put_never_waits() -> None:

@@ -77,6 +77,26 @@ def test_a_burst_wakes_the_loop_once() -> None:
     assert wake_ups == 1  # the burst; who closes in the loop's own thread needs none
 
 
+class Racing(Handoff[int]):
+    """A thread puts something in the moment in which the loop is about to wait: after its look into the ring."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_signalled" and value is False and hasattr(self, "_waiter"):
+            in_thread(lambda: self.put(1))
+            self.close()
+        super().__setattr__(name, value)
+
+
+def test_what_is_put_while_the_loop_lies_down_to_wait_is_not_missed() -> None:
+    async def main(loop: asyncio.AbstractEventLoop) -> list[int]:
+        racing = Racing(loop, 3)
+        racing.put(0)
+        async with asyncio.timeout(5):
+            return await all_of(racing)
+
+    assert run_counting(main)[0] == [0, 1]
+
+
 def test_a_full_ring_loses_the_new_item_and_counts_it() -> None:
     async def main(loop: asyncio.AbstractEventLoop) -> tuple[list[bool], list[int], int]:
         handoff: Handoff[int] = Handoff(loop, 3)

@@ -12,6 +12,7 @@ import pytest
 from flowgraph.errors import GraphError, NodeFailed
 from flowgraph.frame import Frame
 from flowgraph.graph import Graph
+from flowgraph.lanes import LANE_FRAMES
 from flowgraph.node import Node
 from flowgraph.session import Session
 from flowgraph.testing import _edge, graph_of, run_virtual
@@ -173,6 +174,56 @@ def test_clean_up_that_hangs_in_a_lane_is_reported_too_and_keeps_nobody() -> Non
     [interruption] = [at for at, attempt, _ in session.trace.advances if attempt == 2]
     told = [(at - interruption, node) for at, node, text in session.trace.notes if "detached" in text]
     assert told == [(50 * MS, "subject")] * 2
+
+
+def test_a_lane_runs_ahead_no_further_than_its_buffer() -> None:
+    made: list[int] = []
+
+    async def process(self: Node, frame: Idea) -> AsyncIterator[Idea]:
+        for count in range(1000):
+            made.append(count)
+            yield Idea(frame.text)
+
+    nodes = nodes_of(worker_class(process, parallel=2), source("advance", "a", 1.0, "advance", 1.0))
+    run(chained(nodes, hold=True, capacity=8), nodes)
+
+    assert len(made) == 8 + 1 + LANE_FRAMES + 1, "on the edge, waiting for it, in the lane, waiting for that"
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_what_process_returns_when_it_has_awaited_is_said(parallel: int) -> None:
+    async def process(self: Node, frame: Note) -> list[Note]:
+        await asyncio.sleep(1)
+        return [Note(f"{frame.text} {count}") for count in range(2)]
+
+    process.__annotations__["return"] = Iterator[Note]
+    nodes: dict[str, Node] = {
+        "source": source("a", "b"), "subject": worker_class(process, parallel=parallel)(), "sink": Sink(),
+    }  # fmt: skip
+    run(graph_of(nodes, ("source", "subject"), ("subject", "sink")), nodes)
+
+    assert texts(nodes["sink"].got) == ["a 0", "a 1", "b 0", "b 1"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.realtime
+def test_a_stop_waits_for_a_step_in_a_thread_to_its_end() -> None:
+    started, released, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def process(self: Node, frame: Note) -> None:
+        started.set()
+        assert released.wait(5)
+        ended.set()
+
+    async def main() -> None:
+        nodes: dict[str, Node] = {"source": source("a"), "subject": worker_class(process, blocking=True)()}
+        async with Session(graph_of(nodes, ("source", "subject")), nodes=nodes):
+            while not started.is_set():
+                await asyncio.sleep(0.01)
+            threading.Timer(0.2, released.set).start()
+
+    asyncio.run(main())
+
+    assert ended.is_set()
 
 
 def test_a_step_in_a_thread_is_waited_for_before_the_node_is_flushed() -> None:
