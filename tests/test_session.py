@@ -36,6 +36,8 @@ def three(log: list[str], **faults: str) -> tuple[Graph, dict[str, Node]]:
             log.append(f"close {name}")
             if faults.get(name) == "close":
                 raise OSError("stuck")
+            if faults.get(name) == "hang":
+                await asyncio.sleep(1000)
 
         return {"open": open, "close": close}
 
@@ -98,6 +100,34 @@ def test_a_close_that_fails_is_reported_and_the_others_are_closed_all_the_same()
 
     assert session.said == ["node 'source' could not close: stuck"]
     assert log[-1] == "close sink"
+
+
+def test_a_close_that_hangs_is_left_after_three_seconds() -> None:
+    log: list[str] = []
+    graph, nodes = three(log, source="hang")
+
+    async def main() -> tuple[list[str], float]:
+        session = Session(graph, nodes=dict(nodes))
+        async with session:
+            await session.finished()
+            began = asyncio.get_running_loop().time()
+        return session.said, asyncio.get_running_loop().time() - began
+
+    said, took = run_virtual(main())
+
+    assert said == ["node 'source' took more than 3 s to close and was left"]
+    assert took == pytest.approx(3.0)
+    assert log[-1] == "close sink"
+
+
+def test_of_several_nodes_that_cannot_open_each_is_told() -> None:
+    graph, nodes = three([], source="open", sink="open")
+    said: list[str] = []
+
+    with pytest.raises(NodeFailed, match="node 'source' failed"):
+        run_virtual(through(graph, nodes, say=said.append))
+
+    assert said == ["test:sink: node 'sink' failed: OSError: no such device"]
 
 
 def test_a_session_leaves_no_task_behind() -> None:
