@@ -14,7 +14,7 @@ from aiohttp import WSMsgType, web
 
 from flowgraph.clock import clock_of, run_virtual
 from flowgraph.errors import ServiceError
-from flowgraph.http import HttpService
+from flowgraph.http import HttpService, Network, Tcp
 from flowgraph.services import Services
 from flowgraph.specs import ServiceSpec
 from flowgraph.units import SECOND
@@ -390,6 +390,15 @@ def test_speech_onset_replaces_a_spare_connection_that_the_server_has_closed() -
         return world.now_s() - began
 
     assert on_the_wire(do) == 0
+
+
+@pytest.mark.parametrize("network", [Tcp, lambda: Wire({})], ids=["tcp", "wire"])
+def test_an_idle_connection_is_kept_for_90_s(network: Callable[[], Network]) -> None:
+    async def kept_for_s() -> float:
+        async with network().connector() as connector:
+            return float(connector._keepalive_timeout)  # aiohttp goes by the real clock, also on a virtual loop
+
+    assert asyncio.run(kept_for_s()) == 90
 
 
 def test_a_websocket_does_not_ask_for_a_spare_connection_and_its_end_is_told() -> None:

@@ -20,12 +20,13 @@ from flowgraph.frame import Frame
 from flowgraph.graph import Graph
 from flowgraph.report import Report
 from flowgraph.session import Session
-from flowgraph.testing import run_virtual, services_of
+from flowgraph.testing import run_virtual
 from flowgraph.units import MS, SECOND
+from flowgraph.wire import Wire, wired_services
 from nodes.servers import llm, scripted
 from nodes.sound.conversation import Conversation, load_conversation
 from nodes.sound.playback import DECAY_S
-from nodes.vocabulary import Heard, Played, Prompt, Sentence, Utterance, Voice
+from nodes.vocabulary import Heard, Played, Prompt, Sentence, SpeechStarted, Utterance, Voice
 
 DEMO = Path("graphs/conversations/demo.yaml")
 FINAL = ("dialogue.speculate_on=silence",)
@@ -77,8 +78,9 @@ def converse(
     path: Path = DEMO,
     keep: bool = True,
     model: web.Application | None = None,
+    wire: Callable[[dict[str, web.Application]], Wire] = Wire,
 ) -> Run:
-    """`keep`: remember every frame. `model`: instead of the rules at their pace."""
+    """`keep`: remember every frame. `model`: instead of the rules at their pace. `wire` makes the network."""
     if isinstance(conversation, Path):
         path = conversation
         conversation = load_conversation(conversation)
@@ -89,7 +91,8 @@ def converse(
         "llm": model or llm.app(first_token_ms=first_token_ms, token_ms=token_ms, now=lambda: NOW),
         "tts": voice.app,
     }
-    session = Session(Graph.load(graph, settings=given, environ={}), services=services_of(apps))
+    services = wired_services(apps, wire=wire(apps))
+    session = Session(Graph.load(graph, settings=given, environ={}), services=services)
     report = Report(session)
     frames: list[Frame] = []
     if keep:
@@ -213,6 +216,43 @@ def test_the_requests_of_a_withdrawn_attempt_are_closed_at_once() -> None:
     assert withdrawn
     for attempt in withdrawn:
         assert any(0 <= at - advances[attempt + 1] <= 10 * MS for at in closed), attempt
+
+
+def test_at_speech_onset_connections_are_made_again_that_their_servers_have_closed(tmp_path: Path) -> None:
+    """So the question that follows pays for no handshake, though one takes 300 ms here."""
+    date = (DEMO.parent / "demo" / "5-date.wav").resolve()
+    line = f"  - {{audio: {date}, text: Please tell me the date of today., speech: [1600, 25661], pause: 10s}}\n"
+    caller = tmp_path / "caller.yaml"
+    caller.write_text(f"name: caller\nnoise_floor_dbfs: -60\nutterances:\n{line * 2}")
+    network: list[Wire] = []
+    broken_at: list[int] = []
+
+    def wire(apps: dict[str, web.Application]) -> Wire:
+        network.append(Wire(apps, handshake_s=0.3))
+        return network[0]
+
+    async def breaking(session: Session) -> None:
+        while not any(frame.final for frame in heard):
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(5)
+        broken_at.append(session.clock.now())
+        assert all(network[0].cut(service) for service in ("llm", "tts"))
+
+    heard: list[Heard] = []
+
+    def during(session: Session) -> Any:
+        session.watch(Heard, heard.append)
+        return breaking(session)
+
+    run = converse(caller, wire=wire, during=during)
+
+    made = {frame_id: record.made_at for frame_id, record in run.session.trace.records.items()}
+    [onset_at] = [made[frame.id] for frame in run.of(SpeechStarted)][1:]
+    asked_at = made[next(frame.id for frame in run.of(Prompt) if made[frame.id] > onset_at)]
+    for service in ("llm", "tts"):
+        later = [(at, event) for at, name, event in run.session.trace.wires if name == service and at > broken_at[0]]
+        assert later[0] == (onset_at, "warm_start")
+        assert next(event for at, event in later if at >= asked_at) == "reused"
 
 
 # -- interruptions -----------------------------------------------------------------------------------------------------
