@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from flowgraph.graph import Graph
 from flowgraph.node import Node
 from flowgraph.session import Session
 from flowgraph.testing import graph_of, run_virtual
-from flowgraph.trace import KEPT_EVENTS, KEPT_NS
-from flowgraph.units import SECOND
+from flowgraph.trace import KEPT_EVENTS
 from tests.frames import Boss, Idea, Note, Sink, source, worker_class
 
 ROOT = Path(__file__).parent.parent
 EACH_S = 0.1
 MINUTES = 5
+KEPT_S = 30
+MIC_BLOCK_S = 0.02
 
 
 async def wait(session: Session, seconds: int) -> None:
@@ -53,7 +55,7 @@ def test_without_an_owner_the_trace_keeps_half_a_minute_of_everything() -> None:
     nodes: dict[str, Node] = {"source": going_on(), "subject": worker_class(process)(), "sink": Sink()}
     frames = kept(graph_of(nodes, ("source", "subject"), ("subject", "sink")), nodes)
 
-    expected = KEPT_NS / SECOND / EACH_S
+    expected = KEPT_S / EACH_S
     assert frames.count(("Note", "?")) == pytest.approx(expected, abs=11)
     assert frames.count(("Idea", "!")) == pytest.approx(expected, abs=11)
 
@@ -64,7 +66,7 @@ def test_while_an_attempt_lasts_the_trace_keeps_half_a_minute_of_its_facts_and_a
     }  # fmt: skip
     frames = kept(graph_of(nodes, ("asks", "boss"), ("boss", "sink"), ("source", "sink")), nodes)
 
-    assert frames.count(("Note", "?")) == pytest.approx(KEPT_NS / SECOND / EACH_S, abs=11)
+    assert frames.count(("Note", "?")) == pytest.approx(KEPT_S / EACH_S, abs=11)
     assert frames.count(("Idea", "planned")) == 1
 
 
@@ -84,6 +86,20 @@ def test_what_a_session_says_of_itself_for_hours_has_a_bound() -> None:
             return [len(events) for events in (trace.advances, trace.gains, trace.notes, trace.wires)]
 
     assert run_virtual(main()) == [KEPT_EVENTS] * 4
+
+
+def test_of_the_sound_the_trace_keeps_half_a_minute() -> None:
+    settings = ["mic.device=null", "speaker.device=null"]
+
+    async def main() -> Counter[str]:
+        async with Session(Graph.load(ROOT / "graphs/echo.yaml", settings=settings, environ={})) as session:
+            await wait(session, 2 * KEPT_S)
+            return Counter(record.type for record in session.trace.records.values())
+
+    kept = run_virtual(main())
+
+    assert kept["Audio"] == pytest.approx(KEPT_S / MIC_BLOCK_S, abs=51)
+    assert kept["Speech"] == pytest.approx(KEPT_S / MIC_BLOCK_S, abs=51)
 
 
 def test_what_repeats_the_microphone_holds_after_two_minutes_what_it_held_after_one() -> None:

@@ -220,6 +220,37 @@ def test_a_prompt_that_comes_to_no_end_is_reported_as_stuck() -> None:
         run_virtual(through(graph, nodes))
 
 
+def test_an_attempt_that_goes_on_for_long_is_not_stuck_while_something_of_it_moves() -> None:
+    async def slowly(self: Node, frame: Idea) -> AsyncIterator[Idea | End]:
+        for _ in range(30):
+            await asyncio.sleep(50)
+            yield frame.restamped(id=0)
+        yield End()
+
+    def playing(self: Node, frame: Idea | End) -> Iterator[Heard]:
+        if isinstance(frame, End):
+            yield Heard(final=True)
+
+    nodes: dict[str, Node] = {
+        "source": source("advance", "commit", "idea", 2000.0),
+        "boss": Boss(),
+        "subject": worker_class(slowly)(),
+        "mouth": worker_class(playing)(),
+    }
+    classes = {name: type(node) for name, node in nodes.items()}
+    back = _edge(classes, "mouth", "boss", feedback=True, overflow="fail")
+    graph = graph_of(nodes, ("source", "boss"), ("boss", "subject"), ("subject", "mouth"), back)
+
+    async def main() -> None:
+        session = Session(graph, nodes=dict(nodes))
+        async with session:
+            await session.finished()
+
+    run_virtual(main())
+
+    assert [heard.final for heard in nodes["boss"].heard] == [True]  # type: ignore[attr-defined]
+
+
 def test_a_held_plan_that_nobody_can_commit_any_more_does_not_keep_the_session() -> None:
     nodes: dict[str, Node] = {"source": source("advance", "idea"), "boss": Boss(), "sink": Sink()}
     classes = {name: type(node) for name, node in nodes.items()}

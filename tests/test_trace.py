@@ -102,6 +102,18 @@ def test_the_path_of_a_late_answer_goes_through_what_made_it() -> None:
     assert not any(step.kind == "holding" for step in turn.steps)
 
 
+def test_a_path_that_goes_back_in_time_is_none() -> None:
+    talk = held(*LATE, says=SAYS)
+    answer = talk.report._answers[1]
+    trace = Trace(talk.session.graph, now=lambda: talk.events[-1][0])
+    for event in talk.events:
+        early = event[1] == taps.TAKE and event[3] == answer.sound
+        trace.tap((event[0] - 1, *event[1:]) if early else event)
+
+    with pytest.raises(Incomplete, match=r"waiting at tts -> speaker ends .* before it begins"):
+        trace.path(answer.sound, by=answer.by, audible_at=answer.audible_at, since=talk.turns[0].speech_end_at)
+
+
 def test_connecting_is_told_apart_from_working() -> None:
     talk = held(*LATE, says=SAYS)
     [turn] = talk.turns

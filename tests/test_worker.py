@@ -357,10 +357,11 @@ def test_a_failure_names_node_place_frame_and_attempt() -> None:
 def test_skip_ends_the_attempt_with_an_error_and_tells_the_owner() -> None:
     graph, nodes = chain("advance", "ok", "bad", "rest", "end", 0.1, "advance", "new", "end", subject=flaky())
     boss = nodes["boss"]
-    run(with_errors(graph, "subject", "skip"), nodes)
+    session = run(with_errors(graph, "subject", "skip"), nodes)
 
     got = nodes["sink"].got
     assert texts(got) == ["ok", "End", "new", "End"]
+    assert session.trace.counts["subject -> sink", "put"] == len(got)
     assert [(end.reason, end.turn) for end in got if isinstance(end, End)] == [("error", 1), ("done", 2)]
     assert [(failure.node, failure.attempt) for failure in boss.failures] == [("subject", 1)]  # type: ignore[attr-defined]
 
