@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import dataclasses
+import inspect
 import io
 import itertools
+import textwrap
 import threading
 import wave
 from collections.abc import AsyncIterator, Iterator
@@ -123,6 +126,68 @@ def test_its_example_is_a_graph_that_the_checks_understand(name: str, cls: type[
         Graph.from_text(example(name, cls).replace(": …", ": x") + "\nedges: []\n")
 
     assert [problem.message for problem in caught.value.problems] == ["there are no edges"]
+
+
+# -- what a node says, it yields ---------------------------------------------------------------------------------------
+
+OFFERED = {
+    "name", "place", "clock", "turn", "http", "wants", "fed", "say", "note", "stop", "warm", "shared", "handoff",
+}  # fmt: skip
+"""What a node may ask of its session: none of it takes a frame."""
+FORMS = {
+    "property",
+    "cached_property",
+    "classmethod",
+    "staticmethod",
+    "field_validator",
+    "model_validator",
+    "asynccontextmanager",
+}
+"""Decorators that say of what kind a method is; none hands it to somebody else."""
+OF_THE_TURN = {"advance", "commit", "set_gain"}
+
+
+def source_of(cls: type[Node]) -> ast.ClassDef:
+    [found] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(found, ast.ClassDef)
+    return found
+
+
+def calls_in(tree: ast.AST) -> Iterator[str]:
+    for one in ast.walk(tree):
+        if isinstance(one, ast.Call):
+            yield ast.unparse(one.func).rpartition(".")[2]
+
+
+def test_a_session_offers_its_nodes_no_way_to_send() -> None:
+    async def main() -> set[str]:
+        return {name for name in dir(context(http=None)) if not name.startswith("_")} - {"left"}
+
+    assert asyncio.run(main()) == OFFERED
+
+
+@each_type
+def test_it_calls_nothing_that_it_inherits_and_registers_nowhere(name: str, cls: type[Node]) -> None:
+    tree = source_of(cls)
+    functions = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    decorators = [ast.unparse(deco).partition("(")[0] for one in functions for deco in one.decorator_list]
+
+    assert cls.__mro__[1] is Node
+    assert not tree.decorator_list
+    assert set(decorators) <= FORMS
+    assert "super" not in calls_in(tree)
+
+
+def test_only_the_owner_of_the_turn_moves_it() -> None:
+    movers = {
+        path.relative_to(ROOT / "nodes").as_posix()
+        for path in (ROOT / "nodes").rglob("*.py")
+        if OF_THE_TURN & set(calls_in(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    owners = {f"{name}.py" for name, cls in TYPES if cls.owns_turn}
+
+    assert owners == {"dialogue.py"}
+    assert movers == {"dialogue.py", "turns/barge_in.py"}, "the latter belongs to it"
 
 
 # -- lives -------------------------------------------------------------------------------------------------------------

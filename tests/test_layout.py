@@ -108,6 +108,18 @@ def test_a_node_imports_the_engine_the_vocabulary_and_packages_but_never_another
     assert found == []
 
 
+def test_the_only_clock_of_a_node_is_its_sessions() -> None:
+    found = [
+        f"{path.relative_to(NODES)}:{line} imports {module}"
+        for folder in ("", "clients", "text", "turns")
+        for path in sorted((NODES / folder).glob("*.py"))
+        for module, line in imports(path)
+        if module.partition(".")[0] in ("time", "timeit", "datetime")
+    ]
+
+    assert found == []
+
+
 def test_the_vocabulary_imports_the_engine_alone() -> None:
     found = {module.split(".")[0] for module, _ in imports(NODES / "vocabulary.py", at_start_only=True)}
 
@@ -166,3 +178,22 @@ print(len(graph.nodes), kept() is None)
     said = subprocess.check_output([sys.executable, "-c", program], cwd=ENGINE.parent, text=True)
 
     assert said.split() == ["8", "True"]
+
+
+def test_servers_are_spawned_before_anything_heavy_is_imported() -> None:
+    program = (
+        "import os, sys\n"
+        "from flowgraph import services\n"
+        "from flowgraph.cli import main\n"
+        "def spawn_early(specs):\n"
+        "    print('loaded:', len(list(specs)), *{name.split('.')[0] for name in sys.modules}, flush=True)\n"
+        "    os._exit(0)\n"
+        "services.spawn_early = spawn_early\n"
+        "sys.argv = ['flow', 'run', 'optimized', '--json', '--input', 'demo', '--set', 'speaker.device=null']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    servers, *loaded = done.stdout.split("loaded:", 1)[1].split()
+
+    assert servers == "3"
+    assert set(loaded) & HEAVY == set()
