@@ -22,6 +22,11 @@ WIRES = ("tests/test_http.py", "tests/test_services.py")
 DIALOGUE, BARGE_IN = "nodes/dialogue.py", "nodes/turns/barge_in.py"
 TAKING = ("tests/nodes/test_dialogue.py", "tests/nodes/turns")
 EARS = ("tests/nodes/sound/test_playback.py", "tests/nodes/test_speaker.py", RULES)
+GAIN, HARDWARE = "nodes/gain.py", "nodes/sound/hardware.py"
+EVERY, LAYOUT, GOING_ON = ("tests/test_every_node.py",), ("tests/test_layout.py",), ("tests/test_going_on.py",)
+STREAMS = ("tests/nodes/sound/test_hardware.py",)
+ONSET = ("tests/test_scenarios.py::test_at_speech_onset_connections_are_made_again_that_their_servers_have_closed",)
+WARMED = (*WIRES, "tests/test_scenarios.py")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,6 +60,19 @@ MUTANTS = (
         'stamped = getattr(self, "id", 0) != 0',
         "stamped = False",
     ),
+    Mutant(
+        1, "an old fact makes room", CHANNEL,
+        "(head := self._queue[0][1]).is_plan and head.turn", "(head := self._queue[0][1]) and head.turn",
+    ),
+    Mutant(
+        1, "a stale fact is dropped by a node that processes several frames at once", WORKER,
+        "return frame.is_plan and (frame.turn < self._turn.number or frame.turn <= self._refused)",
+        "return frame.turn < self._turn.number or frame.turn <= self._refused",
+    ),
+    Mutant(
+        1, "the facts of an attempt that has failed are refused", WORKER,
+        "if is_plan and frame.turn <= self._refused:", "if frame.turn <= self._refused:",
+    ),
     # -- 2: the turn ---------------------------------------------------------------------------------------------------
     Mutant(
         2, "a node that isn't the owner may make a plan of a fact", WORKER,
@@ -70,6 +88,16 @@ MUTANTS = (
         2, "without an owner plans are never of the current attempt", TURN,
         "self.number = 0 if owned else 1",
         "self.number = 0",
+    ),
+    Mutant(
+        2, "run() may make a plan of nothing", WORKER,
+        "elif current is None or not current.is_plan:", "elif current is not None and not current.is_plan:",
+    ),
+    Mutant(2, "a commit that is said twice counts twice", TURN, "if number != self.committed:", "if True:"),
+    Mutant(
+        2, "a node that isn't the owner moves the turn", GAIN,
+        "        samples = frame.samples * self.factor\n",
+        "        samples = frame.samples * self.factor\n        self.ctx.turn.advance()\n", EVERY,
     ),
     # -- 3: interruption is a number ------------------------------------------------------------------------------------
     Mutant(
@@ -147,6 +175,33 @@ MUTANTS = (
         "        async for output in outputs:\n            await self._emit(output, frame)\n"
         "            if frame.is_plan and frame.turn < self._turn.number:\n                break\n",
     ),
+    Mutant(4, "clean-up has longer than 50 ms", WORKER, "CLEAN_UP_NS = 50 * MS", "CLEAN_UP_NS = 60 * MS"),
+    Mutant(4, "clean-up has less than 50 ms", WORKER, "CLEAN_UP_NS = 50 * MS", "CLEAN_UP_NS = 40 * MS"),
+    Mutant(
+        4, "clean-up in a lane is cancelled", LANES,
+        "if not lane.cancelled and not lane.task.done():", "if not lane.task.done():",
+    ),
+    Mutant(
+        4, "a lane whose clean-up hangs keeps the others waiting", LANES,
+        "            lane.overdue = True\n", "",
+    ),
+    Mutant(
+        4, "a node with lanes isn't flushed", LANES,
+        "                    before()\n", "", (*ENGINE, RULES),
+    ),
+    Mutant(
+        4, "a plain generator goes on with a stale plan", WORKER,
+        "                            if is_plan and frame.turn < turn.number:\n"
+        "                                outputs.close()\n                                break\n", "",
+    ),
+    Mutant(
+        4, "a generator in a thread goes on with a stale plan", WORKER,
+        "                if frame.is_plan and frame.turn < self._turn.number:\n                    return\n", "",
+    ),
+    Mutant(
+        4, "a generator in a thread is closed in the loop's", WORKER,
+        "                await in_thread(close)", "                close()",
+    ),
     # -- 5: speculation is a held edge -----------------------------------------------------------------------------------
     Mutant(
         5, "hold is ignored", CHANNEL,
@@ -173,6 +228,16 @@ MUTANTS = (
         'self._waits = edge.overflow == "block" and not owned',
         'self._waits = edge.overflow == "block"',
     ),
+    Mutant(
+        5, "a held head stands in the way of the other inputs", CHANNEL,
+        "            order = channel.head()\n",
+        "            order = channel.head()\n            if not order and len(channel):\n                return None\n",
+    ),
+    Mutant(
+        5, "facts are held too", CHANNEL,
+        "            if not frame.is_plan:\n                return order\n",
+        "            if not frame.is_plan and not self._hold:\n                return order\n",
+    ),
     # -- 6: stamps -------------------------------------------------------------------------------------------------------
     Mutant(
         6, "a late frame is stamped with the current number", WORKER,
@@ -198,6 +263,22 @@ MUTANTS = (
         6, "the owner's plan takes the number of the frame in process", WORKER,
         "        if self._is_owner:\n            output.turn = self._turn.number  # type: ignore[misc]\n        elif output.is_plan:",
         "        if output.is_plan and not self._is_owner:",
+    ),
+    Mutant(
+        6, "a prompt is of the time at which it is made", DIALOGUE,
+        "max_tokens=self.max_answer, at=self._last_voiced_at", "max_tokens=self.max_answer", ("tests/nodes/test_dialogue.py",),
+    ),
+    Mutant(
+        6, "what was heard doesn't name the speech", "nodes/sound/reply.py",
+        'stamps = {"cause": cause} if cause is not None else {}', "stamps = {}", ("tests/nodes/test_speaker.py",),
+    ),
+    Mutant(
+        6, "a transcript doesn't name the silence that asked for it", "nodes/ws_stt.py",
+        "            cause=cause,\n", "", ("tests/nodes/test_ws_stt.py",),
+    ),
+    Mutant(
+        6, "a fact from run() is of no attempt", WORKER,
+        "        elif current is None:\n            output.turn = self._turn.number  # type: ignore[misc]\n", "",
     ),
     # -- 7: bounds and feedback ------------------------------------------------------------------------------------------
     Mutant(
@@ -235,6 +316,28 @@ MUTANTS = (
         7, "a feedback edge keeps a node from ending", CHANNEL,
         "if not (channel.closed and not len(channel)) and (not channel.feedback or self.source):",
         "if not (channel.closed and not len(channel)):",
+    ),
+    Mutant(
+        7, "what has no length fills no edge that is bounded in time", CHANNEL,
+        "return too_long or len(self._queue) >= MOST_FRAMES", "return too_long",
+    ),
+    Mutant(
+        7, "drop_oldest drops one frame, however long the new one is", CHANNEL,
+        "            while self._queue and self._full(frame):\n                self._discard(DROP)",
+        "            if self._queue and self._full(frame):\n                self._discard(DROP)",
+    ),
+    Mutant(
+        7, "a loss is told again and again", CHANNEL,
+        "            self._lost = 0\n        return frame", "        return frame",
+    ),
+    Mutant(
+        7, "a feedback edge counts for the order", CHECKS,
+        "graph = _digraph(draft.nodes, (edge for edge in draft.edges if not edge.feedback))\n    index",
+        "graph = _digraph(draft.nodes, draft.edges)\n    index", GRAPHS,
+    ),
+    Mutant(
+        7, "what was heard may shrink", "nodes/sound/reply.py",
+        "if len(text) > len(self._text):", "if True:", ("tests/nodes/sound/test_reply.py",),
     ),
     # -- 8: two tasks, lanes, threads, the one door ------------------------------------------------------------------------
     Mutant(
@@ -277,6 +380,59 @@ MUTANTS = (
         "                slice_left = FRAMES_A_SLICE\n                await asyncio.sleep(0)\n",
         "                slice_left = FRAMES_A_SLICE\n",
     ),
+    Mutant(
+        8, "a parallel output carries the cause of another frame", LANES,
+        "await self._emit(lane.take(), lane.frame)", "await self._emit(lane.take(), self._lanes[-1].frame)",
+    ),
+    Mutant(
+        8, "a lane runs ahead without a bound", LANES,
+        "while len(self.outputs) >= LANE_FRAMES:", "while False:",
+    ),
+    Mutant(
+        8, "a stop abandons a step in a thread", WORKER,
+        "self._threads.shutdown(wait=True)", "self._threads.shutdown(wait=False)",
+    ),
+    Mutant(
+        8, "a blocking node runs in the loop", WORKER,
+        "            step = loop.run_in_executor(self._threads, call)\n",
+        "            step = loop.create_future()\n            step.set_result(call())\n",
+    ),
+    Mutant(
+        8, "what is put while the loop lies down to wait is missed", HANDOFF,
+        "            if self._head != self._tail:\n                break", "            if False:\n                break", (DOOR,),
+    ),
+    Mutant(
+        8, "a sound is of the time at which the loop sees it", "nodes/mic.py",
+        "handoff.put((at, samples.copy(), missing))", "handoff.put((self.ctx.clock.now(), samples.copy(), missing))",
+        ("tests/nodes/test_mic.py",),
+    ),
+    # -- 9: what a node says, it yields ------------------------------------------------------------------------------------
+    Mutant(
+        9, "a session offers its nodes a way to send", "flowgraph/context.py",
+        "        self._shared = shared\n", "        self._shared = shared\n        self.send = say\n", EVERY,
+    ),
+    Mutant(
+        9, "a node calls what it inherits", GAIN,
+        '    factor: float = Field(1.0, ge=0, description="1.0 leaves the level unchanged; what gets too loud is clipped.")\n',
+        '    factor: float = Field(1.0, ge=0, description="1.0 leaves the level unchanged; what gets too loud is clipped.")\n\n'
+        "    async def open(self) -> None:\n        await super().open()\n", EVERY,
+    ),
+    Mutant(
+        9, "a node registers", GAIN,
+        "class Gain(Node):", "@(lambda cls: cls)\nclass Gain(Node):", EVERY,
+    ),
+    Mutant(
+        9, "what process returns when it has awaited isn't said", WORKER,
+        "            for output in outputs or ():\n                await self._emit(output, frame)\n            return", "            return",
+    ),
+    Mutant(
+        9, "what process returns in a lane isn't said", LANES,
+        "            for output in _iterable(outputs):\n                await self._add(output)", "            pass",
+    ),
+    Mutant(
+        9, "a node has a clock of its own", GAIN,
+        "from collections.abc import Iterator\n", "import time\nfrom collections.abc import Iterator\n", LAYOUT,
+    ),
     # -- 10: every prompt ends ---------------------------------------------------------------------------------------------
     Mutant(
         10, "no End where a node fails", WORKER,
@@ -293,6 +449,18 @@ MUTANTS = (
         "            if due and self.clock",
         "            if False and self.clock",
     ),
+    Mutant(
+        10, "nobody says that nothing is heard of a player that failed", WORKER,
+        'for last in (End(reason="error", detail=why), Heard(final=True, reason="error", detail=why)):',
+        'for last in (End(reason="error", detail=why),):',
+    ),
+    Mutant(
+        10, "an answer that was cut by its bound is said to be done", "nodes/llm_stream.py",
+        "yield End(reply.reason)", "yield End()", ("tests/nodes/test_llm_stream.py",),
+    ),
+    Mutant(10, "stuck is told late", SESSION, "STUCK_NS = 60 * SECOND", "STUCK_NS = 600 * SECOND", ("tests/test_session.py",)),
+    Mutant(10, "stuck is told early", SESSION, "STUCK_NS = 60 * SECOND", "STUCK_NS = 6 * SECOND", ("tests/test_session.py",)),
+    Mutant(10, "an attempt that moves is stuck", TRACE, "            self._moved_at = at\n", "", ("tests/test_session.py",)),
     # -- 11: life, failure, restart ----------------------------------------------------------------------------------------
     Mutant(
         11, "nodes open one after the other", SESSION,
@@ -354,6 +522,48 @@ MUTANTS = (
         11, "a failure doesn't say which frame it was about", WORKER,
         '        if frame is not None:\n            doing = f"processing',
         '        if False:\n            doing = f"processing',
+    ),
+    Mutant(11, "restarts of long ago count", WORKER, "RESTART_WINDOW_NS = 30 * SECOND", "RESTART_WINDOW_NS = 300 * SECOND"),
+    Mutant(
+        11, "a restart doesn't close the old node", WORKER,
+        "        await self._close_node()\n        while True:", "        while True:",
+    ),
+    Mutant(
+        11, "a restart that can't open is the last", WORKER,
+        "                if len(self._restarts) >= MOST_RESTARTS:\n                    raise self._failure",
+        "                if True:\n                    raise self._failure",
+        (*ENGINE, RULES, "tests/test_failures.py"),
+    ),
+    Mutant(
+        11, "a restart brings no server back", WORKER,
+        "                if self._revive is not None:\n                    await self._revive()\n", "",
+        ("tests/test_failures.py",),
+    ),
+    Mutant(
+        11, "a failure doesn't say where the node is written", WORKER,
+        "return NodeFailed(self.name, message, place=self._place,", "return NodeFailed(self.name, message, place='',",
+    ),
+    Mutant(
+        11, "the owner isn't told which attempt failed", WORKER,
+        "told = Failure(self.name, failure.message, attempt)", "told = Failure(self.name, failure.message, 0)",
+    ),
+    Mutant(11, "a stop drains for longer than two seconds", SESSION, "drain_s: float = 2.0", "drain_s: float = 30.0"),
+    Mutant(11, "a stop drains for less than two seconds", SESSION, "drain_s: float = 2.0", "drain_s: float = 1.5"),
+    Mutant(
+        11, "a second Ctrl-C waits like the first", "flowgraph/cli/running.py",
+        "        elif len(self._interrupts) <= 2:\n", "        elif False:\n", ("tests/test_cli.py",),
+    ),
+    Mutant(
+        11, "a close that hangs keeps the others open", SESSION,
+        "await asyncio.wait_for(node.close(), timeout=CLOSE_S)", "await node.close()",
+    ),
+    Mutant(
+        11, "of several nodes that can't open only one is told", SESSION,
+        "                self._tell(str(failure))\n            raise failures[0]", "                pass\n            raise failures[0]",
+    ),
+    Mutant(
+        11, "what open had not reached breaks close", "nodes/mic.py",
+        "    async def open(self) -> None:\n        self._line: Line | None = None\n", "    async def open(self) -> None:\n", EVERY,
     ),
     # -- 13: what happened is seen in one place ------------------------------------------------------------------------------
     Mutant(
@@ -452,6 +662,18 @@ MUTANTS = (
         "        if seconds is None and False:\n",
         ("tests/test_clock.py",),
     ),
+    Mutant(
+        12, "a device's time is taken for the session's", HARDWARE,
+        "return round(device_time * SECOND) + self._offset if", "return round(device_time * SECOND) if", STREAMS,
+    ),
+    Mutant(
+        12, "a time stamp of zero is a time", HARDWARE,
+        "self._at(time.inputBufferAdcTime) or current - self._in_latency", "self._at(time.inputBufferAdcTime)", STREAMS,
+    ),
+    Mutant(
+        12, "what is heard with a time stamp of zero has no latency", HARDWARE,
+        "self._at(time.outputBufferDacTime) or current + self._out_latency", "self._at(time.outputBufferDacTime) or current", STREAMS,
+    ),
     # -- 13: the path ------------------------------------------------------------------------------------------------------------
     Mutant(
         13, "at a held edge the path always follows the put", TRACE,
@@ -482,6 +704,70 @@ MUTANTS = (
         "        while len(self._attempts) > KEPT_ATTEMPTS:\n",
         "        while False:\n",
         TRACES,
+    ),
+    Mutant(13, "details of too few turns are kept", TRACE, "KEPT_ATTEMPTS = 60", "KEPT_ATTEMPTS = 19", (RULES,)),
+    Mutant(13, "commits are kept for ever", TRACE, "            self.commits.pop(kept.attempt, None)\n", "", (RULES,)),
+    Mutant(13, "sound is forgotten too soon", TRACE, "KEPT_NS = 30 * SECOND", "KEPT_NS = 20 * SECOND", GOING_ON),
+    Mutant(13, "sound is kept for ever", TRACE, "        self._forget_before(horizon, self._bulk)\n", "", GOING_ON),
+    Mutant(
+        13, "the facts of an attempt that lasts are kept for ever", TRACE,
+        "            self._forget_before(horizon, self._attempts[-1].passing)\n", "            pass\n", GOING_ON,
+    ),
+    Mutant(
+        13, "the plans of an attempt that lasts are forgotten", TRACE,
+        "planned and self._owner else", "False else", GOING_ON,
+    ),
+    Mutant(
+        13, "a speaker keeps all that it has played of an answer", "nodes/sound/reply.py",
+        "            del self._frames[:index], self._begins[:index]\n        return self._frames[0] if",
+        "            pass\n        return self._frames[index] if", ("tests/nodes/sound/test_reply.py",),
+    ),
+    Mutant(
+        13, "a step may end before it begins", TRACE,
+        "            if step.end < step.start:\n", "            if False:\n", TRACES,
+    ),
+    Mutant(
+        13, "what had to wait isn't written down", CHANNEL,
+        "        self._tap((self._now(), FULL, self.index, frame.id))\n", "", ("tests/test_channel.py",),
+    ),
+    Mutant(
+        13, "what is refused isn't written down", CHANNEL,
+        "            self._tap((self._now(), STALE, self.index, frame.id))\n            return True", "            return True",
+        ("tests/test_channel.py",),
+    ),
+    Mutant(
+        13, "what is dropped isn't written down", CHANNEL,
+        "        self._tap((self._now(), kind, self.index, frame.id))\n", "", ("tests/test_channel.py",),
+    ),
+    Mutant(
+        13, "what is held isn't written down", CHANNEL,
+        "            self._tap((self._now(), HELD, self.index, frame.id))\n        else:", "            pass\n        else:", TRACES,
+    ),
+    Mutant(
+        13, "an End of the engine's isn't written down", CHANNEL,
+        "        self._tap((self._now(), PUT, self.index, frame.id))\n        self._inbox.wake()\n\n    async", "        self._inbox.wake()\n\n    async",
+        ("tests/test_worker.py",),
+    ),
+    Mutant(
+        13, "an advance isn't written down", TURN,
+        "        self._tap((self._now(), ADVANCE, self.number, self.by()))\n", "", TRACES,
+    ),
+    Mutant(
+        13, "a gain isn't written down", TURN,
+        "            self._tap((self._now(), GAIN, gain, self.by()))\n", "            pass\n",
+        ("tests/test_turn.py", "tests/nodes/test_dialogue.py"),
+    ),
+    Mutant(
+        13, "sound isn't counted by the second", TRACE,
+        "                    self._seconds[(at - self._started) // SECOND, edge, kind] += 1\n", "", TRACES,
+    ),
+    Mutant(
+        13, "that a connection was reused isn't told", HTTP,
+        '        trace.on_connection_reuseconn.append(tell("reused"))\n', "", WIRES,
+    ),
+    Mutant(
+        13, "that a request was sent isn't told", HTTP,
+        '            self._log(self.name, "request_sent", sent_at)', "            pass", WIRES,
     ),
     # -- 14: services --------------------------------------------------------------------------------------------------------------
     Mutant(
@@ -514,6 +800,40 @@ MUTANTS = (
         "return await asyncio.wait_for(asyncio.wrap_future(self.ready), READY_S)",
         "return await asyncio.wrap_future(self.ready)",
         WIRES,
+    ),
+    Mutant(
+        14, "connections are kept for less than 90 s", HTTP,
+        "KEEP_ALIVE_S = 90.0", "KEEP_ALIVE_S = 60.0", ("tests/test_http.py",),
+    ),
+    Mutant(
+        14, "connections are kept as long as aiohttp likes", HTTP,
+        "TcpConnector(keepalive_timeout=KEEP_ALIVE_S, limit=0", "TcpConnector(limit=0", ("tests/test_http.py",),
+    ),
+    Mutant(14, "the dialogue doesn't tell of a speech onset", DIALOGUE, "        self.ctx.warm()\n", "", ONSET),
+    Mutant(
+        14, "a session doesn't lead a speech onset on", SESSION,
+        "warm=self._services.rewarm if self._services is not None else lambda: None,", "warm=lambda: None,", ONSET,
+    ),
+    Mutant(
+        14, "at a speech onset no connection is made", "flowgraph/services.py",
+        "            client.rewarm()\n", "            pass\n", ONSET,
+    ),
+    Mutant(
+        14, "no spare connection is made before the answer begins", HTTP,
+        "            self.rewarm()  # an attempt that is withdrawn", "            pass  # an attempt that is withdrawn", WIRES,
+    ),
+    Mutant(
+        14, "at the start nothing is warmed", SESSION,
+        "            self._spawn(self._warm(self._services))", "            pass", WARMED,
+    ),
+    Mutant(
+        14, "what is wrong while warming isn't told", SESSION,
+        "            self._tell(str(error))\n\n    def _http", "            pass\n\n    def _http", EVERY,
+    ),
+    Mutant(
+        14, "servers are started behind what is slow to import", "flowgraph/services.py",
+        "        self._children |= spawn_early(missing)\n        if self._specs:\n",
+        "        import aiohttp\n\n        self._children |= spawn_early(missing)\n        if self._specs:\n", LAYOUT,
     ),
     # -- 3 again: the device -------------------------------------------------------------------------------------------------------
     Mutant(
