@@ -155,6 +155,29 @@ def test_facts_in_several_lanes_outlive_an_interruption() -> None:
     assert texts(nodes["sink"].got) == ["a", "b", "c"]  # type: ignore[attr-defined]
 
 
+def test_lanes_clean_up_then_the_node_is_flushed_then_the_next_attempt_begins() -> None:
+    log: list[str] = []
+
+    async def process(self: Node, frame: Idea) -> AsyncIterator[Idea]:
+        log.append(f"begin {frame.text}")
+        try:
+            await asyncio.sleep(1000 if frame.turn == 1 else 0)
+            yield frame
+        finally:
+            await asyncio.sleep(0.04)
+            log.append(f"end {frame.text}")
+
+    def flush(self: Node) -> None:
+        log.append("flush")
+
+    nodes = nodes_of(
+        worker_class(process, parallel=2, flush=flush), source("advance", "a", "b", 1.0, "advance", "c", 1.0)
+    )
+    run(chained(nodes), nodes)
+
+    assert log[log.index("begin a") :] == ["begin a", "begin b", "end a", "end b", "flush", "begin c", "end c"]
+
+
 def test_clean_up_that_hangs_in_a_lane_is_reported_too_and_keeps_nobody() -> None:
     async def process(self: Node, frame: Idea) -> AsyncIterator[Idea]:
         if frame.text != "stuck":

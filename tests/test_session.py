@@ -9,13 +9,18 @@ from typing import Any
 import pytest
 
 from flowgraph.errors import NodeFailed, Stuck
-from flowgraph.frame import End, Heard
+from flowgraph.frame import End, Heard, Plan, frame
 from flowgraph.graph import Graph
 from flowgraph.node import Node
 from flowgraph.session import Session
 from flowgraph.testing import _edge, graph_of, run_virtual
 from flowgraph.units import MS, SECOND
 from tests.frames import Boss, Idea, Note, Sink, source, texts, worker_class
+
+
+@frame
+class Piece(Plan):
+    """Of an idea."""
 
 
 def passing(self: Node, frame: Note) -> Iterator[Note]:
@@ -221,13 +226,13 @@ def test_a_prompt_that_comes_to_no_end_is_reported_as_stuck() -> None:
 
 
 def test_an_attempt_that_goes_on_for_long_is_not_stuck_while_something_of_it_moves() -> None:
-    async def slowly(self: Node, frame: Idea) -> AsyncIterator[Idea | End]:
+    async def slowly(self: Node, frame: Idea) -> AsyncIterator[Piece | End]:
         for _ in range(30):
             await asyncio.sleep(50)
-            yield frame.restamped(id=0)
+            yield Piece()
         yield End()
 
-    def playing(self: Node, frame: Idea | End) -> Iterator[Heard]:
+    def playing(self: Node, frame: Piece | End) -> Iterator[Heard]:
         if isinstance(frame, End):
             yield Heard(final=True)
 

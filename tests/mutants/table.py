@@ -195,10 +195,6 @@ MUTANTS = (
         "                                outputs.close()\n                                break\n", "",
     ),
     Mutant(
-        4, "a generator in a thread goes on with a stale plan", WORKER,
-        "                if frame.is_plan and frame.turn < self._turn.number:\n                    return\n", "",
-    ),
-    Mutant(
         4, "a generator in a thread is closed in the loop's", WORKER,
         "                await in_thread(close)", "                close()",
     ),
