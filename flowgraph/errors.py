@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 
 class FlowError(Exception):
@@ -20,6 +21,11 @@ class FlowError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  = {self.hint}" if self.hint else self.message
+
+    def reword(self, change: Callable[[str], str]) -> None:
+        """Change all that it says."""
+        self.message, self.hint = change(self.message), change(self.hint)
+        self.args = (self.message,)
 
 
 class NodeFailed(FlowError):

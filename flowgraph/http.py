@@ -14,10 +14,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import errno
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from contextvars import ContextVar
@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import aiohttp
 from yarl import URL
 
-from flowgraph.errors import ServiceError
+from flowgraph.errors import FlowError, ServiceError
+from flowgraph.masking import Mask, basic
 
 if TYPE_CHECKING:
     from aiohttp.tracing import Trace
@@ -39,6 +40,8 @@ CONNECT_S = 5.0
 DNS_S = 300
 DEAD_S = 10
 """A connection whose other end has gone without a word (a laptop slept, a router forgot) is found out within so many seconds."""
+SECRET_QUERY = re.compile(r"key|secret|pass|token|auth|sig", re.IGNORECASE)
+"""Names of values in a URL's query that let somebody in."""
 TRIES = 3
 """Of a request that finds its pooled connections closed by the server in the very moment of being used."""
 
@@ -146,6 +149,7 @@ class HttpService:
         self._death = death
         self._key = spec.key.strip()
         self._authorization = ""
+        self._mask = Mask([self._key])
         self._base: URL | None = None
         self._coming: Callable[[], Awaitable[str]] | None = None
         if isinstance(url, str):
@@ -200,12 +204,17 @@ class HttpService:
         if base is None:
             message = f"{self._place}: the url of service '{self.name}' is none"
             raise ServiceError(message, hint="write it as http://HOST:PORT")
-        self._authorization = f"Bearer {self._key}" if self._key else ""
-        if base.user and not self._key:
-            secret = f"{base.user}:{base.password or ''}".encode()
-            self._authorization = f"Basic {base64.b64encode(secret).decode()}"
+        user, password = base.user or "", base.password or ""
+        login = basic(user, password) if user else ""
+        self._authorization = f"Bearer {self._key}" if self._key else f"Basic {login}" if login else ""
         self._base = base.with_user(None).with_fragment(None)
         self._coming = None
+        asked = (value for name, value in base.query.items() if SECRET_QUERY.search(name))
+        self._mask = Mask([self._key, login, password or user, base.raw_password or "", *asked])
+
+    def masked(self, text: str) -> str:
+        """What the service says, without its key and password, should it repeat them."""
+        return self._mask(text)
 
     def url(self, path: str, **query: Any) -> str:
         """The URL of a path, such as `/v1/models`, once the service is `there`.
@@ -272,11 +281,14 @@ class HttpService:
 
     @contextlib.asynccontextmanager
     async def explained(self) -> AsyncIterator[None]:
-        """Inside, what aiohttp raises becomes a ServiceError: for those who use `session` itself."""
+        """Inside, what aiohttp raises becomes a ServiceError, and errors quote no secret: for those who use `session` itself."""
         try:
             yield
         except aiohttp.ClientError as error:
             raise await self._explanation(error) from None
+        except FlowError as error:
+            error.reword(self.masked)
+            raise
 
     # -- warm ----------------------------------------------------------------------------------------------------------
 
@@ -429,6 +441,8 @@ class Exchange:
         self._response.release()  # where the answer isn't at its end, this closes the connection, and the server stops
         if isinstance(error, aiohttp.ClientError):
             raise await self._service._explanation(error) from None
+        if isinstance(error, FlowError):
+            error.reword(self._service.masked)
 
     async def _open(self) -> aiohttp.ClientResponse:
         # A server may close an idle connection in the very moment of our using it. aiohttp tries again by itself for a GET;

@@ -64,8 +64,8 @@ class ServiceSpec:
     """Where a service is: a base URL, or `embedded`."""
 
     name: str
-    url: str
-    """`embedded`, or an http, https, ws or wss URL."""
+    url: str = dataclasses.field(repr=False)
+    """`embedded`, or an http, https, ws or wss URL. It may hold a password."""
     key: str = dataclasses.field(repr=False)
     """Sent as the bearer token; "" = none."""
     server: str

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flowgraph import MS, SECOND, Duration, Field, Node, ServiceName
 from flowgraph.errors import FlowError, ServiceError
+from nodes.clients.problems import shortened
 from nodes.clients.timeline import Timeline
 from nodes.vocabulary import Audio, Transcript, Voice
 
@@ -173,7 +174,7 @@ class WsStt(Node):
         from aiohttp import WSMsgType
 
         while (message := await self._message()) and message.type is WSMsgType.TEXT:
-            if result := self._recogniser.parse(message.data):
+            if result := self._parsed(message.data):
                 for transcript in self._on_result(result):
                     yield transcript
         if not self._draining:
@@ -190,6 +191,14 @@ class WsStt(Node):
             return None
         finally:
             self._patience = None
+
+    def _parsed(self, message: str) -> Result | None:
+        """Raises ServiceError, which quotes the message."""
+        try:
+            return self._recogniser.parse(message)
+        except ServiceError as error:
+            error.reword(self.ctx.http(self.service).masked)
+            raise
 
     def _on_result(self, result: Result) -> Iterator[Transcript]:
         if result.finalised:
@@ -248,7 +257,8 @@ class WsStt(Node):
                     raise ServerDisconnectedError
             except ServiceError as error:
                 return error
+        said = f", {shortened(service.masked(str(reason)))}" if reason else ""
         return ServiceError(
-            f"service '{service.name}' ({service.address}) closed the connection ({code}{f', {reason}' if reason else ''})",
+            f"service '{service.name}' ({service.address}) closed the connection ({code}{said})",
             hint="see its log; `on_error: restart` opens a new one",
         )

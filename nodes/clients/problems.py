@@ -50,18 +50,16 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else line[: longest - 1].rstrip(" ,.;") + "…"
 
 
-def refusal(who: str, status: int, body: bytes | str, *, wanted: str = "", key: str = "") -> ServiceError:
+def refusal(who: str, status: int, body: bytes | str, *, wanted: str = "") -> ServiceError:
     """The error for `who`'s HTTP answer with a status of 400 or above.
 
-    `wanted`: a model or voice that the service may not know; the closest of those that it names is suggested. `key` is blotted
-    out should the service repeat it.
+    `wanted`: a model or voice that the service may not know; the closest of those that it names is suggested.
     """
     message = message_of(body)
     quoted = f": {shortened(message)}" if message else ""
     close = _closest(wanted, message) if wanted and wanted in message else ""
     hint = f"did you mean {close}?" if close else _HINTS.get(status, "see the server's log" if status >= 500 else "")
-    text = f"{who} answers {status}{quoted}"
-    return ServiceError(text.replace(key, "…") if key else text, hint=hint)
+    return ServiceError(f"{who} answers {status}{quoted}", hint=hint)
 
 
 def _closest(wanted: str, message: str) -> str:

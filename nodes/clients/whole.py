@@ -60,7 +60,7 @@ async def posted(
             response = await stack.enter_async_context(request)
         answer = Answer(response, who=who, limit_s=limit_s)
         if response.status >= 400:
-            raise refusal(who, response.status, await answer.whole(), wanted=wanted, key=service.key)
+            raise refusal(who, response.status, await answer.whole(), wanted=wanted)
         yield answer
 
 
