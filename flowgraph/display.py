@@ -235,6 +235,7 @@ class Typed(Lines):
         """Characters of the answer that are on the screen."""
         self._open = False
         """The line that the cursor is on has begun."""
+        self._said: list[str] = []
 
     def watch(self, session: Session) -> None:
         for kind in types_named(session.graph, "Transcript"):
@@ -247,9 +248,14 @@ class Typed(Lines):
         )
         self._prompt()
 
+    def say(self, text: str) -> None:
+        self._said.append(text)
+        super().say(text)
+
     def turn(self, turn: TurnReport) -> None:
         self._new_line()
-        line = figures(turn)
+        told = bool(turn.error) and any(turn.error in text for text in self._said)  # it stands right above
+        line = figures(turn, verdict=not told)
         if line is not None:
             self.console.print(line)
         self._prompt()

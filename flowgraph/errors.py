@@ -36,6 +36,8 @@ class NodeFailed(FlowError):
         doing = f" while {while_doing}" if while_doing else ""
         super().__init__(f"{where}node '{node}' failed{doing}: {message}", hint=hint)
         self.node = node
+        self.cause = message
+        """What it raised, without where and while doing what."""
 
 
 class ServiceError(FlowError):

@@ -148,6 +148,8 @@ class HttpService:
         self._log = log
         self._death = death
         self._key = spec.key.strip()
+        self._answered = False
+        """It has answered something, so it is an HTTP server."""
         self._authorization = ""
         self._mask = Mask([self._key])
         self._base: URL | None = None
@@ -175,6 +177,11 @@ class HttpService:
     def address(self) -> str:
         """The base URL as it may be shown: without user, password and query. `embedded` for a server of ours that isn't `there` yet."""
         return "embedded" if self._base is None else str(self._base.with_query(None)).rstrip("/")
+
+    @property
+    def who(self) -> str:
+        """As messages name it."""
+        return f"service '{self.name}' ({self.address})"
 
     @property
     def host(self) -> str:
@@ -359,6 +366,7 @@ class HttpService:
         flight.sent_at = self._now()  # the last piece's time counts: told when the answer begins
 
     async def _responds(self, _: object, flight: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
+        self._answered = True
         self._tell_sent(flight)
         self._log(self.name, "response_start", self._now())
         connection = params.response.connection
@@ -386,7 +394,7 @@ class HttpService:
         died = await self._death() if self._death is not None else None
         if died is not None:
             return died
-        who = f"service '{self.name}' ({self.address})"
+        who = self.who
         where = f"the url of '{self.name}' ({self._place})"
         match error:
             case aiohttp.ClientConnectorCertificateError():
@@ -412,7 +420,8 @@ class HttpService:
             case aiohttp.ClientPayloadError():
                 return ServiceError(f"{who} closed the connection in the middle of its answer", hint="see its log")
             case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientConnectionError():
-                return ServiceError(f"{who} closed the connection", hint="see its log")
+                hint = "see its log" if self._answered else f"is {where} right, http:// or https:// too? see its log"
+                return ServiceError(f"{who} closed the connection", hint=hint)
             case _:
                 hint = f"is {where} that of an HTTP server?"
                 return ServiceError(f"{who} doesn't answer as HTTP has it ({type(error).__name__})", hint=hint)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flowgraph import MS, SECOND, Duration, Field, Node, ServiceName
 from flowgraph.errors import FlowError, ServiceError
-from nodes.clients.problems import shortened
+from nodes.clients.problems import named, shortened
 from nodes.clients.timeline import Timeline
 from nodes.vocabulary import Audio, Transcript, Voice
 
@@ -197,8 +197,9 @@ class WsStt(Node):
         try:
             return self._recogniser.parse(message)
         except ServiceError as error:
-            error.reword(self.ctx.http(self.service).masked)
-            raise
+            service = self.ctx.http(self.service)
+            error.reword(service.masked)
+            raise named(error, service.who) from None
 
     def _on_result(self, result: Result) -> Iterator[Transcript]:
         if result.finalised:
@@ -259,6 +260,6 @@ class WsStt(Node):
                 return error
         said = f", {shortened(service.masked(str(reason)))}" if reason else ""
         return ServiceError(
-            f"service '{service.name}' ({service.address}) closed the connection ({code}{said})",
+            f"{service.who} closed the connection ({code}{said})",
             hint="see its log; `on_error: restart` opens a new one",
         )

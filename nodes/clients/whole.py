@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from flowgraph.errors import ServiceError
-from nodes.clients.problems import refusal
+from nodes.clients.problems import named, refusal
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
@@ -61,7 +61,10 @@ async def posted(
         answer = Answer(response, who=who, limit_s=limit_s)
         if response.status >= 400:
             raise refusal(who, response.status, await answer.whole(), wanted=wanted)
-        yield answer
+        try:
+            yield answer
+        except ServiceError as error:
+            raise named(error, who) from None
 
 
 @asynccontextmanager
