@@ -299,6 +299,9 @@ class Typed(Lines):
 class JsonLines:
     """One JSON object a line on stdout, nothing else."""
 
+    def __init__(self) -> None:
+        self._out = sys.stdout  # as it is at the beginning: nobody else is to write there later
+
     def watch(self, session: Session) -> None:
         for kind in types_named(session.graph, "Transcript"):
             session.watch(kind, self._on_transcript)
@@ -342,8 +345,8 @@ class JsonLines:
         self._write("heard", attempt=heard.turn, text=heard.text, final=heard.final, cut=heard.cut)
 
     def _write(self, event: str, **fields: Any) -> None:
-        sys.stdout.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        self._out.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
+        self._out.flush()
 
 
 def meter(level_dbfs: float, width: int = METER) -> Text:

@@ -27,7 +27,8 @@ class Printer(Node):
         "text", description="`text` for people, `json` for programs (one object a line)."
     )
     file: Annotated[str, Placed(_beside)] = Field(
-        STANDARD_OUTPUT, description="Where to: a path, or `-` for the standard output."
+        STANDARD_OUTPUT,
+        description="Where to: a path, or `-` for the standard output (the standard error with `flow run --json`, which has that for itself).",
     )
 
     def problems(self) -> Iterator[Trouble]:

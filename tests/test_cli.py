@@ -37,13 +37,12 @@ def flow(*arguments: str, **options: Any) -> Result:
     return CliRunner().invoke(app, list(arguments), **options)
 
 
-def in_a_process(*arguments: str, folder: Path, **options: Any) -> subprocess.Popen[str]:
+def in_a_process(*arguments: str, folder: Path, script: str = FLOW, **options: Any) -> subprocess.Popen[str]:
     """A real `flow`, with the stand-ins importable."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    return subprocess.Popen(
-        [sys.executable, "-c", FLOW, *arguments],
-        cwd=folder, env=environ, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
-    )  # fmt: skip
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environ, text=True, **{**pipes, **options})
 
 
 def ended(process: subprocess.Popen[str], typed: str | None = None) -> tuple[int, str, str]:
@@ -229,7 +228,11 @@ def until(process: subprocess.Popen[str], words: str) -> None:
 
 @pytest.mark.realtime
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["INT", "TERM", "HUP"],
+)
 def test_ctrl_c_drains_and_is_exit_code_130(graph_file: Path, number: int, expected: int) -> None:
     process = in_a_process("run", "spoken.yaml", "--set", "ear.seconds=60", folder=graph_file.parent)
     until(process, "listening")
@@ -258,6 +261,98 @@ def test_a_second_ctrl_c_does_not_wait(graph_file: Path) -> None:
 
     assert (code, err) == (130, "")
     assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+@pytest.mark.parametrize("module", ["typer", "flowgraph.cli.running", "networkx", "flowgraph.session"])
+def test_ctrl_c_while_modules_are_imported_leaves_without_a_word(module: str, graph_file: Path) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from flowgraph.__main__ import main\n"
+        "sys.argv = ['flow', 'run', 'spoken.yaml']\n"
+        "main()\n"
+    )
+
+    assert ended(in_a_process(folder=graph_file.parent, script=script)) == (130, "", "")
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGHUP")
+def test_a_terminal_that_is_closed_ends_the_run_in_good_order(graph_file: Path) -> None:
+    import fcntl
+    import termios
+
+    ours, its = os.openpty()
+
+    def take_the_terminal() -> None:
+        fcntl.ioctl(its, termios.TIOCSCTTY, 0)
+
+    with in_a_process(
+        "run", "spoken.yaml", "--set", "ear.seconds=60", "--output", "talk.wav", folder=graph_file.parent,
+        stdin=its, stdout=its, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=take_the_terminal,
+    ) as process:  # fmt: skip
+        os.close(its)
+        shown = b""
+        while b"listening" not in shown:
+            shown += os.read(ours, 4096)
+        os.close(ours)
+        assert process.stderr is not None
+
+        assert process.wait(20) == 129
+        assert process.stderr.read() == ""
+    assert (graph_file.parent / "talk.wav").exists()
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGHUP")
+def test_who_is_started_by_nohup_goes_on_when_the_terminal_is_closed(graph_file: Path) -> None:
+    process = in_a_process(
+        "run", "spoken.yaml", folder=graph_file.parent, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
+    until(process, "listening")
+    process.send_signal(signal.SIGHUP)
+
+    assert ended(process)[0] == 0
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such shell")
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code", "message"),
+    [
+        ("<&-", ["run", "spoken.yaml", "--text"], 2, "error: --text: the standard input is closed"),
+        (">&-", ["run", "spoken.yaml", "--json"], 1, "error: the standard output is closed"),
+        (">&-", ["nodes"], 1, "error: the standard output is closed"),
+        ("<&- 2>&-", ["run", "spoken.yaml"], 0, ""),
+    ],
+)
+def test_a_standard_stream_that_is_closed_is_told_as_that(
+    closed: str, arguments: list[str], code: int, message: str, graph_file: Path
+) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", FLOW, *arguments]
+    done = subprocess.run(command, cwd=graph_file.parent, env=environ, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr.partition("\n")[0]) == (code, message)
+
+
+def test_what_a_node_prints_is_not_among_the_lines_of_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    wav = tmp_path / "a.wav"
+    with wave.open(str(wav), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(3200))
+    graph = Graph.from_text(f"nodes: {{a: {{type: wav_reader, path: {wav}}}, b: {{type: printer}}}}\nedges: [a -> b]")
+    wanted = Wishes("printed", json=True)
+
+    assert run_virtual(Run(graph, wanted, _display(wanted)).whole()) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["event"] for line in out.splitlines()] == ["starting", "listening", "summary"]
+    assert "Audio" in err
 
 
 @pytest.mark.realtime

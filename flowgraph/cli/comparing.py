@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import json
 import shlex
 import sys
@@ -28,6 +27,8 @@ from flowgraph.errors import FlowError
 from flowgraph.files import require_apart
 from flowgraph.gates import Gate
 from flowgraph.graph import Graph
+from flowgraph.interrupts import begin_work
+from flowgraph.interrupts import exit_code as interrupted
 from flowgraph.machine import cores, machine, versions
 from flowgraph.network import Conditions
 from flowgraph.node import ports
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from flowgraph.report import TurnReport
 
-INTERRUPTED = 130
 WIDE = 110
 """Characters of a terminal from which on tables are spaced out."""
 WIDE_BAR, NARROW_BAR = 30, 18
@@ -88,14 +88,15 @@ def compare_graphs(wishes: Wishes) -> int:
     require_apart({"--html": wishes.html, "--picture": wishes.picture})
     if wishes.record:
         _take_the_stage(graphs)
-    gc.enable()
+    begin_work()
     with contextlib.ExitStack() as stack:
         kept = wishes.html or wishes.record
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowgraph-"))) if kept else None
         aloud = address_of(wishes.conversation).removeprefix("caller:") if wishes.record else ""
         left_out: list[LeftOut] = []
         needed = {next(iter(graphs)), *(name for gate in gates for name in (gate.graph, gate.other))}
-        results, code = _run(graphs, wishes.runs, Circumstances(conditions, folder, aloud), needed, left_out)
+        with contextlib.redirect_stdout(sys.stderr):  # what a node prints is no result
+            results, code = _run(graphs, wishes.runs, Circumstances(conditions, folder, aloud), needed, left_out)
         if not results:
             return code
         budgets = {name: graph.budget for name, graph in graphs.items()}
@@ -210,7 +211,7 @@ def _run(
                 watching.finished(result)
         except KeyboardInterrupt:
             watching.say(f"stopped: {len(results)} of {sum(trial.counts for trial in trials)} runs were made")
-            return results, INTERRUPTED
+            return results, interrupted()
         except Exception as error:
             watching.stop()
             watching.say(f"{watching.what} failed:")

@@ -1,6 +1,7 @@
 """`flow run`: one session on the real clock, shown while it runs, and ended in good order.
 
-The first Ctrl-C closes the sources and lets what is on its way come through; the second one cancels.
+The first Ctrl-C closes the sources and lets what is on its way come through; the second one cancels. So does SIGTERM; a terminal that is
+closed (SIGHUP) counts once.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from flowgraph.display import Display, JsonLines, Lines, Live, Typed
 from flowgraph.errors import FlowError
 from flowgraph.files import require_apart, require_writable
 from flowgraph.graph import Graph
+from flowgraph.interrupts import BY_SIGNAL, ENDING, is_ignored, without_terminal
 from flowgraph.phases import phase
 from flowgraph.recording import require_sound
 from flowgraph.report import Report, TurnReport
@@ -34,9 +36,6 @@ from flowgraph.units import MS
 
 if TYPE_CHECKING:
     from flowgraph.telemetry import Telemetry
-
-BY_SIGNAL = 128
-"""Exit code 128 + the signal's number: 130 for Ctrl-C."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def run_graph(wishes: Wishes) -> int:
     try:
         with asyncio.Runner() as runner:
             return runner.run(run.whole())
-    except KeyboardInterrupt:  # before our own handler was in place
+    except KeyboardInterrupt:  # before our own handler was in place, or behind it
         return BY_SIGNAL + signal.SIGINT
 
 
@@ -85,15 +84,19 @@ def _only_to_check() -> Iterator[None]:
 
 
 def _prepared(wishes: Wishes) -> Graph:
-    if wishes.source and wishes.text:
-        from flowgraph.cli.looking import WrongArgument
+    from flowgraph.cli.looking import WrongArgument
 
+    if wishes.source and wishes.text:
         raise WrongArgument("--input and --text exclude each other", hint="with --text, the keyboard is the input")
     if wishes.source:
         graph = with_input(wishes.graph, wishes.source, settings=wishes.settings)
     else:
         graph = Graph.load(wishes.graph, settings=wishes.settings)
     if wishes.text:
+        if sys.stdin is None:
+            raise WrongArgument(
+                "--text: the standard input is closed", hint="type, or give lines: flow run --text < FILE"
+            )
         from flowgraph.cli.typed import typed
 
         graph = typed(graph)
@@ -112,7 +115,7 @@ def _display(wishes: Wishes) -> Display:
         return JsonLines()
     console = stdout()
     if wishes.text:
-        return Typed(console, echo=not sys.stdin.isatty())
+        return Typed(console, echo=not (sys.stdin and sys.stdin.isatty()))
     return Live(console) if console.is_terminal else Lines(console)
 
 
@@ -138,16 +141,17 @@ class Run:
         report = Report(session, lambda turn: self._on_turn(session, turn))
         failure: Exception | None = None
         refreshing = asyncio.get_running_loop().create_task(display.refresh())
-        display.starting([name for name, service in self._graph.services.items() if service.embedded])
         try:
-            with self._signals(), self._recording(session):
-                async with session:
-                    self._listening = True
-                    display.listening(time.perf_counter() - self._begun)
-                    try:
-                        await self._until_over(session)
-                    finally:
-                        report.finish()
+            with self._signals(), self._output_kept():
+                display.starting([name for name, service in self._graph.services.items() if service.embedded])
+                with self._recording(session):
+                    async with session:
+                        self._listening = True
+                        display.listening(time.perf_counter() - self._begun)
+                        try:
+                            await self._until_over(session)
+                        finally:
+                            report.finish()
         except asyncio.CancelledError:
             if not self._interrupts:
                 raise
@@ -195,7 +199,9 @@ class Run:
         main = asyncio.current_task()
         assert main is not None
         handled = []
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ENDING:
+            if is_ignored(number):
+                continue
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
                 loop.add_signal_handler(number, self._on_interrupt, number, main.cancel)
                 handled.append(number)
@@ -206,12 +212,22 @@ class Run:
                 loop.remove_signal_handler(number)
 
     def _on_interrupt(self, number: int, cancel: Callable[[], Any]) -> None:
+        if number not in (signal.SIGINT, signal.SIGTERM):  # SIGHUP
+            without_terminal()
+            if number in self._interrupts:  # the kernel tells it, and then the shell
+                return
         self._interrupts.append(number)
         if len(self._interrupts) == 1 and self._listening:
             self._display.stopping()
             self._stop.set()
         elif len(self._interrupts) <= 2:
             cancel()
+
+    @contextlib.contextmanager
+    def _output_kept(self) -> Iterator[None]:
+        """With --json, whoever else writes on the standard output (a `printer`, a library) writes on the standard error."""
+        with contextlib.redirect_stdout(sys.stderr) if self._wishes.json else contextlib.nullcontext():
+            yield
 
     # -- beside the display --------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
 
+from flowgraph import interrupts
 from flowgraph.cli.console import progress, stderr, stdout
 from flowgraph.cli.inputs import CONVERSATIONS
 from flowgraph.errors import FlowError
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from flowgraph.findings import Grid
 
-INTERRUPTED = 130
 _PLAIN = re.compile(r"\d+m?s|(?!(?:true|false|null|yes|no|on|off|y|n)\b)[a-z][a-z_-]*")
 """What needs no quotes, and is nicer without."""
 SETS = ("fit", "report")
@@ -86,6 +86,7 @@ def tune_graph(wishes: Wishes) -> int:
     if late is not None:
         dictated.check(graph, [one for conversations in sets.values() for one in conversations])
     _require_outputs(wishes)
+    interrupts.begin_work()
     with _Watching(stderr()) as watching:
         try:
             heard = {name: _heard(graph, conversations, late, wishes, watching) for name, conversations in sets.items()}
@@ -93,7 +94,7 @@ def tune_graph(wishes: Wishes) -> int:
             tuned = run.tune(graph, fit, report, after, sweeps=sweeps, processes=cores(), progress=watching.swept)
         except KeyboardInterrupt:
             watching.say("stopped; what was heard of whole conversations is kept")
-            return INTERRUPTED
+            return interrupts.exit_code()
     about = _about(wishes, graph, sets)
     budgets = sorted({*curve.BUDGETS, budget})
     if wishes.json:
