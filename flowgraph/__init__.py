@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flowgraph.frame import Plan as Plan
     from flowgraph.frame import frame as frame
     from flowgraph.graph import Graph as Graph
+    from flowgraph.node import FileName as FileName
     from flowgraph.node import Node as Node
     from flowgraph.node import ServiceName as ServiceName
     from flowgraph.session import Session as Session
@@ -30,6 +31,7 @@ _HOMES = {
     "Frame": "flowgraph.frame",
     "Plan": "flowgraph.frame",
     "Graph": "flowgraph.graph",
+    "FileName": "flowgraph.node",
     "Node": "flowgraph.node",
     "ServiceName": "flowgraph.node",
     "Session": "flowgraph.session",

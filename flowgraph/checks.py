@@ -11,7 +11,7 @@ import networkx as nx
 from flowgraph.document import Spot, listed
 from flowgraph.draft import Draft
 from flowgraph.frame import End
-from flowgraph.node import Node, port_name, ports
+from flowgraph.node import Node, Wired, port_name, ports
 from flowgraph.specs import Edge
 from flowgraph.units import MS, format_duration
 
@@ -27,6 +27,7 @@ def check(draft: Draft) -> str | None:
         _speculation(draft, owner)
         _interruptible(draft, owner)
         _ends(draft, owner)
+    _as_nodes_say(draft)
     _typical(draft, owner)
     return owner
 
@@ -244,13 +245,37 @@ def _ends(draft: Draft, owner: str) -> None:
             continue
         edges = [e for e in draft.edges if e.target == name and _plans(e) and nx.has_path(plans, owner, e.source)]
         if edges and not any(End in edge.types for edge in edges):
-            source = edges[0].source
-            takes = " | ".join(kind.__name__ for kind in (*ports(draft.nodes[source].cls).inputs, End))
+            source, link = edges[0].source, draft.spots[edges[0]]
+            declared = ports(draft.nodes[source].cls)
+            if link.port and End in declared.outputs:
+                draft.report(
+                    link.port_spot,
+                    f"'{name}' waits for the End of each answer, which '{link.port}' leaves out",
+                    f"name no port, and all that '{name}' takes is carried: from {source} to {name}",
+                )
+                continue
+            takes = " | ".join(kind.__name__ for kind in dict.fromkeys((*declared.inputs, End)))
             draft.report(
-                draft.spots[edges[0]].source_spot,
+                link.source_spot,
                 f"'{name}' waits for the End of each answer, and '{source}' doesn't pass it on",
                 f"let '{source}' take it and yield it again: process(self, frame: {takes})",
             )
+
+
+def _as_nodes_say(draft: Draft) -> None:
+    """What only a node can know of its edges, where nothing else is wrong with them."""
+    for name, node in draft.instances.items():
+        links = [link for link in draft.links if name in (link.source, link.target)]
+        edges = [edge for edge in draft.edges if name in (edge.source, edge.target)]
+        if name in draft.mentioned or len(links) != len(edges):
+            continue
+        fed = frozenset(kind for edge in edges if edge.target == name for kind in edge.types)
+        taken = frozenset(kind for edge in edges if edge.source == name for kind in edge.types)
+        try:
+            for trouble in node.edge_problems(Wired(fed, taken)):
+                draft.tell(name, trouble)
+        except Exception as error:
+            draft.tell(name, f"its own checks failed: {type(error).__name__}: {error}")
 
 
 def _typical(draft: Draft, owner: str | None) -> None:

@@ -49,7 +49,7 @@ class Child:
         self.ready: Future[str] = _running()
         """Its base URL; or the ServiceError that says why it never answered."""
         self.exited: Future[int] = _running()
-        """Its exit status, negative for a signal."""
+        """Its exit status, negative for a signal; `ready` is known by then."""
         self.closing = False
         """Its end is our wish."""
         self._tail: deque[str] = deque(maxlen=SHOWN_LINES)
@@ -110,9 +110,9 @@ class Child:
             reader.join(LAST_WORDS_S)
         self._let_go()
         _alive.discard(self)
-        self.exited.set_result(status)
         if not self.ready.done():
             self.ready.set_exception(self._error(f"{self._ended()} before it was ready"))
+        self.exited.set_result(status)
 
     def _follow_stdout(self, pipe: IO[bytes]) -> None:
         with pipe:

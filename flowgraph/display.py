@@ -235,6 +235,7 @@ class Typed(Lines):
         """Characters of the answer that are on the screen."""
         self._open = False
         """The line that the cursor is on has begun."""
+        self._said: list[str] = []
 
     def watch(self, session: Session) -> None:
         for kind in types_named(session.graph, "Transcript"):
@@ -247,9 +248,14 @@ class Typed(Lines):
         )
         self._prompt()
 
+    def say(self, text: str) -> None:
+        self._said.append(text)
+        super().say(text)
+
     def turn(self, turn: TurnReport) -> None:
         self._new_line()
-        line = figures(turn)
+        told = bool(turn.error) and any(turn.error in text for text in self._said)  # it stands right above
+        line = figures(turn, verdict=not told)
         if line is not None:
             self.console.print(line)
         self._prompt()
@@ -292,6 +298,9 @@ class Typed(Lines):
 
 class JsonLines:
     """One JSON object a line on stdout, nothing else."""
+
+    def __init__(self) -> None:
+        self._out = sys.stdout  # as it is at the beginning: nobody else is to write there later
 
     def watch(self, session: Session) -> None:
         for kind in types_named(session.graph, "Transcript"):
@@ -336,8 +345,8 @@ class JsonLines:
         self._write("heard", attempt=heard.turn, text=heard.text, final=heard.final, cut=heard.cut)
 
     def _write(self, event: str, **fields: Any) -> None:
-        sys.stdout.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+        self._out.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
+        self._out.flush()
 
 
 def meter(level_dbfs: float, width: int = METER) -> Text:

@@ -25,11 +25,15 @@ MAX_DEPTH = 32
 TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 MAX_VALUES = 20_000
 """Keys and values of a file, aliases written out."""
+MOST_MASKED = 1000
+"""Characters of a text that are searched for secrets before the first of them are quoted."""
 
 DataPath: TypeAlias = tuple[str | int, ...]
 
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\})?")
+_NESTED = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*:-[^{}]*\$\{")
+_VARIABLES = "write ${VAR} or ${VAR:-default}; $${ is a literal ${"
 _INTEGER = re.compile(r"[-+]?[0-9]{1,300}|0x[0-9a-fA-F]{1,200}|0o[0-7]{1,200}")
 _NUMBER = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
@@ -39,7 +43,11 @@ _SECRET_TEXT = re.compile(
     r"""((?:\w*_)?(?:key|secret|password|token)["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,{}'"][^\s,}]*)""",
     re.IGNORECASE,
 )
-_URL_PASSWORD = re.compile(r"(://[^\s/@:]*:)([^\s/@]+)@")
+_URL_PASSWORD = re.compile(r"""((?:://|\burl["']?\s*[:=]\s*+(?!["']?[a-z]+://)["']?)(?:[^\s/@:"']*:)?)(\S+)@""")
+"""Greedy: in a URL that is wrong, `/` and `@` may belong to the password."""
+_URL_PARTS = re.compile(r"(\w+://)?(?:.*@)?([^/?#]*)([^?#]*)(.*)", re.DOTALL)
+_TOKEN = re.compile(r"(?=[\w+=-]*\d)[\w+=-]{16,}")
+"""Long, and with a digit: more likely a key than a name."""
 _HARMLESS = re.compile(r"""["']?\$\{[A-Za-z_][A-Za-z0-9_]*(?::-)?\}?["']?""")
 
 # libyaml's words for the mistakes that people make, and ours.
@@ -103,6 +111,8 @@ class Mark:
     """The text of a single value before variables were replaced; None for maps and lists."""
     inside: int = -1
     """Columns from the value's start to its first character; -1 = characters and columns don't correspond."""
+    variables: tuple[str, ...] = ()
+    """Those of the environment that are filled in."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -132,6 +142,11 @@ class Document:
         source, span = self._find(spot)
         return source.problem(span, message, hint)
 
+    def is_reported(self, path: DataPath) -> bool:
+        """Is there a problem with this value already, as a text?"""
+        here = self.problem(path, "")
+        return any((p.file, p.line, p.column) == (here.file, here.line, here.column) for p in self.problems)
+
     def place(self, spot: Spot | DataPath) -> str:
         """`file:line:column`."""
         source, span = self._find(spot)
@@ -148,7 +163,20 @@ class Document:
         if mark is None or mark.written is None:
             return "a map" if isinstance(value, dict) else "a list" if isinstance(value, list) else "nothing"
         text = mark.written
-        return quoted(text) if text else "nothing"
+        return quoted(masked(text[:MOST_MASKED])) if text else "nothing"
+
+    def found_url(self, path: DataPath) -> str:
+        """A value that should be a URL, as a message may quote it: with what a variable holds, and no secret."""
+        mark, value = self.marks.get(path), self.value(path)
+        if mark is None or not mark.written or not isinstance(value, str):
+            return self.found(path)
+        if not mark.variables:
+            return quoted(masked_url(value)) if value else "nothing"
+        if _VARIABLE.fullmatch(mark.written) is None:
+            return f"{quoted(masked_url(mark.written))} with {listed(mark.variables)} from the environment"
+        [name] = mark.variables
+        what = "something else" if SECRET_NAME.fullmatch(name) else quoted(masked_url(value))
+        return f"{what} in the environment variable {name}"
 
     def value(self, path: DataPath) -> Any:
         """The data at a path; None where there is none."""
@@ -193,10 +221,20 @@ class Document:
 
 def masked(line: str) -> str:
     """A line of a file without the values of its keys and passwords."""
-    line = _URL_PASSWORD.sub(lambda m: m[1] + "*" * len(m[2]) + "@", line)
+    line = _URL_PASSWORD.sub(lambda m: m[0] if _HARMLESS.fullmatch(m[2]) else f"{m[1]}{'*' * len(m[2])}@", line)
     return _SECRET_TEXT.sub(
         lambda m: m[0] if _HARMLESS.fullmatch(m[2]) else m[1] + "*" * len(m[2]), line
     )  # fmt: skip
+
+
+def masked_url(url: str) -> str:
+    """What should be a URL, without user, password, query, and whatever else may be a key."""
+    match = _URL_PARTS.fullmatch(url)
+    assert match is not None, "it takes any text"
+    scheme, host, path, rest = match.groups(default="")
+    user = "***@" if "@" in url else ""
+    host = host if scheme else _TOKEN.sub("***", host)
+    return scheme + user + host + _TOKEN.sub("***", path) + (f"{rest[0]}***" if rest else "")
 
 
 def quoted(text: str, most: int = 60) -> str:
@@ -393,9 +431,9 @@ class Reader:
         if path:
             self._document.marks[path] = Mark(self._source, key, piece.span, piece.text, piece.inside)
         if piece.text is not None:
-            text = self._expand(piece)
+            text, variables = self._expand(piece)
             if text != piece.text:  # the columns no longer correspond
-                self._document.marks[path] = Mark(self._source, key, piece.span, piece.text)
+                self._document.marks[path] = Mark(self._source, key, piece.span, piece.text, variables=variables)
             return plain_value(text) if piece.plain else text
         if piece.pairs is None:
             return [self.read(item, (*path, index), item.span) for index, item in enumerate(piece.items)]
@@ -418,27 +456,26 @@ class Reader:
     def _report(self, span: Span, message: str, hint: str) -> None:
         self._document.problems.append(self._source.problem(span, message, hint))
 
-    def _expand(self, piece: Piece) -> str:
+    def _expand(self, piece: Piece) -> tuple[str, tuple[str, ...]]:
+        """A text with its variables replaced, and the names of those that the environment holds."""
         text = piece.text or ""
         if "${" not in text:
-            return text
-        held_here = False
+            return text, ()
+        names: dict[str, None] = {}
 
         def value(match: re.Match[str]) -> str:
-            nonlocal held_here
             if match[0] == "$${":
                 return "${"
             name, default = match[1], match[2]
             if name is None:
-                self._report(
-                    piece.span,
-                    f"'${{' is not closed in {quoted(text)}",
-                    "write ${VAR} or ${VAR:-default}; $${ is a literal ${",
-                )
+                nested = _NESTED.match(text, match.start())
+                message = "a variable inside a variable's default" if nested else "'${' is not closed"
+                hint = "a default is plain text: ${VAR:-default}" if nested else _VARIABLES
+                self._report(piece.span, f"{message} in {quoted(text)}", hint)
                 return ""
             held = self._environ.get(name, "")
             if held or (default is None and name in self._environ):
-                held_here = True
+                names[name] = None
                 self._hide(held, match[0])
                 return held
             if default is None:
@@ -447,9 +484,9 @@ class Reader:
             return default or ""
 
         expanded = _VARIABLE.sub(value, text)
-        if held_here:
+        if names:
             self._hide(expanded, text)
-        return expanded
+        return expanded, tuple(names)
 
     def _hide(self, value: str, written: str) -> None:
         if len(value) >= 4:  # shorter ones are no secrets, and would garble messages

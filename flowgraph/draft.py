@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,14 +11,16 @@ from urllib.parse import urlsplit
 from flowgraph import catalog
 from flowgraph.document import DataPath, Document, Spot, close, listed, quoted, suggest
 from flowgraph.edges import NAME, Link
-from flowgraph.errors import Problem
-from flowgraph.node import Node, OnError, service_options
+from flowgraph.errors import GraphError, Problem
+from flowgraph.node import Node, OnError, Placed, Trouble, service_options
 from flowgraph.options import wrong_options
 from flowgraph.specs import Edge, NodeSpec, ServiceSpec
-from flowgraph.units import parse_duration
+from flowgraph.units import meant_duration, parse_duration
 
 SECTIONS = ("name", "description", "extends", "services", "nodes", "edges", "budget")
 _BUDGET = re.compile(r"first_audio_p[0-9]{2}")
+_URL = "http://localhost:8000"
+_SCHEMES = ("http", "https", "ws", "wss")
 
 
 class Draft:
@@ -148,12 +151,19 @@ class Draft:
             return None
 
     def _meant(self, cls: type[Node], path: DataPath, value: Any) -> Any:
-        """A value as its option takes it: behind `--set`, text needs no second pair of quotes."""
+        """A value as its option takes it: paths as seen from here; behind `--set`, text needs no second pair of quotes."""
         field = cls.model_fields.get(str(path[-1]))
         mark = self.document.marks.get(path)
-        if field is None or field.annotation is not str or mark is None or mark.written is None or mark.value.line:
+        if field is None or field.annotation is not str or mark is None:
             return value
-        return value if value is None or isinstance(value, str) else mark.written
+        if not isinstance(value, str):
+            return mark.written if value is not None and mark.written is not None and not mark.value.line else value
+        placed = next((one.placed for one in field.metadata if isinstance(one, Placed)), None)
+        if placed is None:
+            return value
+        # Who sets an option or a variable speaks of the working directory.
+        here = not mark.value.line or bool(mark.variables)
+        return placed(value, "" if here else os.path.dirname(mark.source.file))  # noqa: PTH120 - "" stays ""
 
     def _known(self, types: Mapping[str, type[Node]]) -> list[str]:
         try:
@@ -176,28 +186,47 @@ class Draft:
             found = True
             label = ".".join([spec.name, *(str(part) for part in wrong.loc)])
             message = self.document.as_written(wrong.message)
-            self.report(Spot((*path, *wrong.loc), key=wrong.key), f"{label}: {message}", wrong.hint)
+            self.report(
+                Spot((*path, *wrong.loc), key=wrong.key), f"{label}: {message}", self.document.as_written(wrong.hint)
+            )
         return not found
 
     def _ask(self, spec: NodeSpec) -> None:
-        spot = Spot(("nodes", spec.name), key=True)
         try:
             node = spec.make()
             problems = list(node.problems())
             for ask in (node.speculates, node.typical_ns, node.candidate_ns):
                 ask()
+        except GraphError as error:
+            self.problems += error.problems
+            return
         except Exception as error:
-            self.report(
-                spot,
-                f"{spec.name}: its own checks failed: {self.document.as_written(f'{type(error).__name__}: {error}')}",
-            )
+            self.tell(spec.name, f"its own checks failed: {type(error).__name__}: {error}")
             return
         self.instances[spec.name] = node
         for problem in problems:
-            first = (*spot.path, problem.partition(" ")[0].strip("`',:."))
-            self.report(
-                first if first in self.document.marks else spot, f"{spec.name}: {self.document.as_written(problem)}"
-            )
+            self.tell(spec.name, problem)
+
+    def tell(self, name: str, trouble: Trouble) -> None:
+        """Report what a node says is wrong with it, at the option that it begins with."""
+        message, hint = (trouble, "") if isinstance(trouble, str) else trouble
+        first, colon, _ = message.partition(": ")
+        label = f"{name}." if colon and first in self.nodes[name].cls.model_fields else f"{name}: "
+        self.report(
+            self._named(name, message), label + self.document.as_written(message), self.document.as_written(hint)
+        )
+
+    def _named(self, name: str, message: str) -> Spot | DataPath:
+        """The option that a message is about: its first word, or of several options the one that the outermost file states."""
+        words = re.findall(r"\w+", message)
+        about = [word for index, word in enumerate(words) if not index or "_" in word]
+        stated = [path for word in about if (path := ("nodes", name, word)) in self.document.marks]
+        ranks = {file: rank for rank, file in enumerate(self.document.files)}
+        return min(
+            stated,
+            key=lambda path: ranks.get(self.document.marks[path].source.file, -1),
+            default=Spot(("nodes", name), key=True),
+        )
 
     # -- services -------------------------------------------------------------------------------------------------------
 
@@ -274,28 +303,19 @@ class Draft:
     def _url(self, name: str, entry: Mapping[str, Any]) -> str:
         path = ("services", name)
         here = (*path, "url")
-        hint = "url: embedded, or a URL such as http://localhost:8000"
+        hint = f"url: embedded, or a URL such as {_URL}"
         if entry.get("url") is None:
             self.report(Spot(path, key=True), f"the service '{name}' has no url", hint)
             return ""
         url = entry["url"]
-        try:
-            parts = urlsplit(url) if isinstance(url, str) else None
-            good = url == "embedded" or (
-                parts is not None
-                and parts.scheme in ("http", "https", "ws", "wss")
-                and bool(parts.hostname)
-                and (parts.port or 1) > 0
-            )
-        except ValueError:  # a bad port or IPv6 address
-            good = False
-        if good:
+        wrong = _wrong_url(url) if isinstance(url, str) else hint
+        if not wrong:
             return str(url)
+        if self.document.is_reported(here):
+            return ""  # a variable that isn't set
         near = close(url, ["embedded"]) if isinstance(url, str) else ""
         self.report(
-            here,
-            f"{name}.url: expected 'embedded' or a URL, found {self.document.found(here)}",
-            near or hint,
+            here, f"{name}.url: expected 'embedded' or a URL, found {self.document.found_url(here)}", near or wrong
         )
         return ""
 
@@ -332,11 +352,31 @@ class Draft:
             try:
                 self.budget[name] = parse_duration(value)
             except (ValueError, OverflowError):
-                hint = (
-                    f"write its unit: {name}: {value}ms"
-                    if isinstance(value, int | float) and not isinstance(value, bool)
-                    else ""
-                )
+                meant = meant_duration(value)
+                hint = self.document.as_written(f"write its unit: {name}: {meant}") if meant else ""
                 self.report(
                     path, f"budget.{name}: expected a duration such as 700ms, found {self.document.found(path)}", hint
                 )
+
+
+def _wrong_url(url: str) -> str:
+    """What to do about a service's url; "" where it is right."""
+    if url == "embedded":
+        return ""
+    if re.search(r"[\s\x00-\x20]", url):
+        return "a URL has no spaces"
+    scheme, colon, _ = url.partition("://")
+    if not colon or scheme.lower() not in _SCHEMES:
+        return f"a URL begins with {listed((f'{known}://' for known in _SCHEMES), 'or')}, such as {_URL}"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return (
+            "a port is a number from 1 to 65535"
+            if "ort " in str(error)
+            else "an IPv6 address stands in brackets: http://[::1]:8000"
+        )
+    if not host:
+        return f"the name of a host is missing: {_URL}"
+    return "a port is a number from 1 to 65535" if parts.port == 0 else ""

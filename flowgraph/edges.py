@@ -25,6 +25,9 @@ _END = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)(?:\.([A-Za-z0-9_]+))?")
 _OPTIONS = ("from", "to", "capacity", "overflow", "hold", "feedback")
 _ARROWS = re.compile(r"-->|=>|→|>>|<-|-\s+>|(?<!-)>")
 
+MANY = 20
+"""Names: so many aren't repeated in a hint."""
+
 Types = tuple[type[Frame], ...]
 
 
@@ -68,8 +71,11 @@ def links(document: Document, problems: list[Problem]) -> Iterator[Link]:
         elif isinstance(item, dict):
             yield from _map(document, path, item, problems)
         else:
-            message = f"expected an edge, found {document.found(path)}"
-            problems.append(document.problem(path, message, "for example: mic -> vad"))
+            names = item if isinstance(item, list) and all(isinstance(name, str) for name in item) else []
+            hint = f"write {' -> '.join(names)}" if 2 <= len(names) < MANY else "for example: mic -> vad"
+            problems.append(
+                document.problem(path, f"expected an edge, found {document.found(path)}", document.as_written(hint))
+            )
 
 
 def _chain(document: Document, path: DataPath, text: str, problems: list[Problem]) -> Iterator[Link]:
@@ -106,6 +112,12 @@ def _chain(document: Document, path: DataPath, text: str, problems: list[Problem
 
 
 def _map(document: Document, path: DataPath, item: Mapping[str, Any], problems: list[Problem]) -> Iterator[Link]:
+    if not {"from", "to"} & item.keys():
+        hint = "an edge with options is {from: a, to: b, …}"
+        if len(item) == 1 and all(isinstance(value, str) and NAME.fullmatch(value) for value in item.values()):
+            hint = f"write {' -> '.join(str(word) for pair in item.items() for word in pair)}"
+        problems.append(document.problem(path, "the edge has neither 'from' nor 'to'", document.as_written(hint)))
+        return
     for name in item:
         if name not in _OPTIONS:
             hint = "an edge with options is {from: a, to: b, …}" if "->" in name else suggest(name, _OPTIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 
 class FlowError(Exception):
@@ -21,6 +22,11 @@ class FlowError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n  = {self.hint}" if self.hint else self.message
 
+    def reword(self, change: Callable[[str], str]) -> None:
+        """Change all that it says."""
+        self.message, self.hint = change(self.message), change(self.hint)
+        self.args = (self.message,)
+
 
 class NodeFailed(FlowError):
     """A node raised, and its `on_error` is `fail` (or its restarts are used up)."""
@@ -30,6 +36,8 @@ class NodeFailed(FlowError):
         doing = f" while {while_doing}" if while_doing else ""
         super().__init__(f"{where}node '{node}' failed{doing}: {message}", hint=hint)
         self.node = node
+        self.cause = message
+        """What it raised, without where and while doing what."""
 
 
 class ServiceError(FlowError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -49,17 +49,19 @@ class Graph:
         path_or_name: str | os.PathLike[str],
         *,
         settings: Sequence[str] = (),
+        derived: Callable[[Mapping[str, NodeSpec]], Sequence[str]] | None = None,
         environ: Mapping[str, str] | None = None,
         types: Mapping[str, type[Node]] | None = None,
     ) -> Self:
         """The graph of a file, or a bundled one by its name (`optimized`).
 
-        `settings` are `node.option=value` (also `services.NAME.url=…`, `budget.…=…`), as `--set` takes them. `types` adds
-        node classes by name. Raises GraphError with every problem found.
+        `settings` are `node.option=value` (also `services.NAME.url=…`, `budget.…=…`), as `--set` takes them. `derived` says more of
+        them, on top, when it is known which nodes there are. `types` adds node classes by name. Raises GraphError with every
+        problem found.
         """
         environ = os.environ if environ is None else environ
         document = read(os.fspath(path_or_name), environ)
-        return cls._checked(document, Path(path_or_name).stem, settings, environ, types)
+        return cls._checked(document, Path(path_or_name).stem, settings, environ, types, derived)
 
     @classmethod
     def from_text(
@@ -77,19 +79,23 @@ class Graph:
         return cls._checked(document, Path(name).stem, settings, environ, types)
 
     @classmethod
-    def _checked(
+    def _checked(  # noqa: PLR0917
         cls,
         document: Document,
         name: str,
         settings: Sequence[str],
         environ: Mapping[str, str],
         types: Mapping[str, type[Node]] | None,
+        derived: Callable[[Mapping[str, NodeSpec]], Sequence[str]] | None = None,
     ) -> Self:
         # networkx takes a quarter of a second to import, and a process that is given a graph needs none of it.
         from flowgraph.checks import check, order
 
         settle(document, settings, environ)
         draft = Draft(document, types or {})
+        if derived is not None and (more := derived(draft.nodes)):
+            settle(document, more, environ)
+            draft = Draft(document, types or {})  # what was wrong with an option that is set now is no problem
         wire(draft)
         owner = check(draft)
         name, description = draft.text("name", name), draft.text("description", "")

@@ -14,10 +14,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import errno
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from contextvars import ContextVar
@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import aiohttp
 from yarl import URL
 
-from flowgraph.errors import ServiceError
+from flowgraph.errors import FlowError, ServiceError
+from flowgraph.masking import Mask, basic
 
 if TYPE_CHECKING:
     from aiohttp.tracing import Trace
@@ -39,6 +40,8 @@ CONNECT_S = 5.0
 DNS_S = 300
 DEAD_S = 10
 """A connection whose other end has gone without a word (a laptop slept, a router forgot) is found out within so many seconds."""
+SECRET_QUERY = re.compile(r"key|secret|pass|token|auth|sig", re.IGNORECASE)
+"""Names of values in a URL's query that let somebody in."""
 TRIES = 3
 """Of a request that finds its pooled connections closed by the server in the very moment of being used."""
 
@@ -128,21 +131,33 @@ class HttpService:
     def __init__(
         self,
         spec: ServiceSpec,
-        url: str,
+        url: str | Callable[[], Awaitable[str]],
         *,
         connector: ParkingConnector,
         now: Callable[[], int],
         log: Log,
         death: Callable[[], Awaitable[ServiceError | None]] | None = None,
     ) -> None:
-        """`death`: why our own server isn't there any more; None while it is. Raises ServiceError for an url that is none."""
+        """`url`: or what waits until a server of ours has one. `death`: why our own server isn't there any more; None while it is.
+
+        Raises ServiceError for an url that is none.
+        """
         self.name = spec.name
         self._place = spec.place
         self._now = now
         self._log = log
         self._death = death
         self._key = spec.key.strip()
-        self.move(url)
+        self._answered = False
+        """It has answered something, so it is an HTTP server."""
+        self._authorization = ""
+        self._mask = Mask([self._key])
+        self._base: URL | None = None
+        self._coming: Callable[[], Awaitable[str]] | None = None
+        if isinstance(url, str):
+            self.move(url)
+        else:
+            self._coming = url
         self._connector = connector
         self.session = aiohttp.ClientSession(
             connector=connector,
@@ -160,13 +175,18 @@ class HttpService:
 
     @property
     def address(self) -> str:
-        """The base URL as it may be shown: without user, password and query."""
-        return str(self._base.with_query(None)).rstrip("/")
+        """The base URL as it may be shown: without user, password and query. `embedded` for a server of ours that isn't `there` yet."""
+        return "embedded" if self._base is None else str(self._base.with_query(None)).rstrip("/")
+
+    @property
+    def who(self) -> str:
+        """As messages name it."""
+        return f"service '{self.name}' ({self.address})"
 
     @property
     def host(self) -> str:
-        """Its name or number, as the URL has it."""
-        return self._base.host or ""
+        """Its name or number, as the URL has it; "" before it is `there`."""
+        return "" if self._base is None else self._base.host or ""
 
     @property
     def key(self) -> str:
@@ -178,21 +198,35 @@ class HttpService:
         """`Authorization`, where the service has a key."""
         return {"Authorization": self._authorization} if self._authorization else {}
 
+    async def there(self) -> None:
+        """Wait for a server of ours that is still starting; every request does. Raises ServiceError where it can't start."""
+        if self._coming is not None:
+            url = await self._coming()
+            if self._base is None:
+                self.move(url)
+
     def move(self, url: str) -> None:
         """It is somewhere else now: a server of ours was started again. Raises ServiceError for what is no URL."""
         base = _parsed(url)
         if base is None:
             message = f"{self._place}: the url of service '{self.name}' is none"
             raise ServiceError(message, hint="write it as http://HOST:PORT")
-        self._authorization = f"Bearer {self._key}" if self._key else ""
-        if base.user and not self._key:
-            secret = f"{base.user}:{base.password or ''}".encode()
-            self._authorization = f"Basic {base64.b64encode(secret).decode()}"
+        user, password = base.user or "", base.password or ""
+        login = basic(user, password) if user else ""
+        self._authorization = f"Bearer {self._key}" if self._key else f"Basic {login}" if login else ""
         self._base = base.with_user(None).with_fragment(None)
+        self._coming = None
+        asked = (value for name, value in base.query.items() if SECRET_QUERY.search(name))
+        self._mask = Mask([self._key, login, password or user, base.raw_password or "", *asked])
+
+    def masked(self, text: str) -> str:
+        """What the service says, without its key and password, should it repeat them."""
+        return self._mask(text)
 
     def url(self, path: str, **query: Any) -> str:
-        """The URL of a path, such as `/v1/models`. A base URL that ends with the path's first parts (`…/v1`) doesn't repeat them.
+        """The URL of a path, such as `/v1/models`, once the service is `there`.
 
+        A base URL that ends with the path's first parts (`…/v1`) doesn't repeat them.
         Query values may be text, numbers, booleans (`true`), or lists (repeated); None is left out.
         """
         return str(self._url(path, query))
@@ -203,6 +237,7 @@ class HttpService:
         return str(url.with_scheme("wss" if url.scheme == "https" else "ws"))
 
     def _url(self, path: str, query: Query) -> URL:
+        assert self._base is not None, "wait until it is `there`"
         base = [part for part in self._base.path.split("/") if part]
         wanted = [part for part in path.split("/") if part]
         overlap = next((n for n in range(len(base), 0, -1) if base[-n:] == wanted[:n]), 0)
@@ -227,8 +262,7 @@ class HttpService:
         inside the block into ServiceError. `await` only does so until the headers are there, and leaves closing to you.
         Once connected there is no time limit: use `asyncio.timeout`.
         """
-        options["headers"] = {**self.headers, **(options.get("headers") or {})}
-        return Exchange(self, method, self.url(path, **(query or {})), options)
+        return Exchange(self, method, path, query or {}, options)
 
     @contextlib.asynccontextmanager
     async def websocket(
@@ -238,6 +272,7 @@ class HttpService:
 
         Errors as with `request`; an upgrade that is refused, or takes longer than CONNECT_S, is a ServiceError too.
         """
+        await self.there()
         options["headers"] = {**self.headers, **(options.get("headers") or {})}
         options.setdefault("timeout", aiohttp.ClientWSTimeout(ws_close=1.0))
         async with self.explained():
@@ -253,16 +288,21 @@ class HttpService:
 
     @contextlib.asynccontextmanager
     async def explained(self) -> AsyncIterator[None]:
-        """Inside, what aiohttp raises becomes a ServiceError: for those who use `session` itself."""
+        """Inside, what aiohttp raises becomes a ServiceError, and errors quote no secret: for those who use `session` itself."""
         try:
             yield
         except aiohttp.ClientError as error:
             raise await self._explanation(error) from None
+        except FlowError as error:
+            error.reword(self.masked)
+            raise
 
     # -- warm ----------------------------------------------------------------------------------------------------------
 
     async def warm(self) -> None:
         """Have a connection that nobody uses. Sends nothing. Raises ServiceError where nothing answers."""
+        await self.there()
+        assert self._base is not None
         parking = _parking.set(True)
         try:
             async with self.explained(), self.session.head(self._base):
@@ -326,6 +366,7 @@ class HttpService:
         flight.sent_at = self._now()  # the last piece's time counts: told when the answer begins
 
     async def _responds(self, _: object, flight: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
+        self._answered = True
         self._tell_sent(flight)
         self._log(self.name, "response_start", self._now())
         connection = params.response.connection
@@ -353,7 +394,7 @@ class HttpService:
         died = await self._death() if self._death is not None else None
         if died is not None:
             return died
-        who = f"service '{self.name}' ({self.address})"
+        who = self.who
         where = f"the url of '{self.name}' ({self._place})"
         match error:
             case aiohttp.ClientConnectorCertificateError():
@@ -379,7 +420,8 @@ class HttpService:
             case aiohttp.ClientPayloadError():
                 return ServiceError(f"{who} closed the connection in the middle of its answer", hint="see its log")
             case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientConnectionError():
-                return ServiceError(f"{who} closed the connection", hint="see its log")
+                hint = "see its log" if self._answered else f"is {where} right, http:// or https:// too? see its log"
+                return ServiceError(f"{who} closed the connection", hint=hint)
             case _:
                 hint = f"is {where} that of an HTTP server?"
                 return ServiceError(f"{who} doesn't answer as HTTP has it ({type(error).__name__})", hint=hint)
@@ -388,10 +430,11 @@ class HttpService:
 class Exchange:
     """One request, to be awaited or entered."""
 
-    def __init__(self, service: HttpService, method: str, url: str, options: dict[str, Any]) -> None:
+    def __init__(self, service: HttpService, method: str, path: str, query: Query, options: dict[str, Any]) -> None:
         self._service = service
         self._method = method
-        self._url = url
+        self._path = path
+        self._query = query
         self._options = options
 
     def __await__(self) -> Generator[Any, None, aiohttp.ClientResponse]:
@@ -407,19 +450,23 @@ class Exchange:
         self._response.release()  # where the answer isn't at its end, this closes the connection, and the server stops
         if isinstance(error, aiohttp.ClientError):
             raise await self._service._explanation(error) from None
+        if isinstance(error, FlowError):
+            error.reword(self._service.masked)
 
     async def _open(self) -> aiohttp.ClientResponse:
         # A server may close an idle connection in the very moment of our using it. aiohttp tries again by itself for a GET;
         # what we POST (a question, a text to speak) may be asked twice as well, as long as it can be sent twice.
         tries = TRIES if isinstance(self._options.get("data", b""), bytes | str) else 1
-        async with self._service.explained():
+        service = self._service
+        await service.there()
+        url = service.url(self._path, **self._query)
+        options = {**self._options, "headers": {**service.headers, **(self._options.get("headers") or {})}}
+        async with service.explained():
             while True:
                 tries -= 1
                 flight = SimpleNamespace(reused=False)
                 try:
-                    return await self._service.session.request(
-                        self._method, self._url, trace_request_ctx=flight, **self._options
-                    )
+                    return await service.session.request(self._method, url, trace_request_ctx=flight, **options)
                 except aiohttp.ClientConnectorError:
                     raise
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):

@@ -14,12 +14,14 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from flowgraph.errors import FlowError, GraphError
+from flowgraph.files import beside
 from flowgraph.frame import Frame
 from flowgraph.units import MS
 
@@ -29,6 +31,19 @@ if TYPE_CHECKING:
 
 OnError = Literal["fail", "skip", "restart"]
 
+Trouble: TypeAlias = str | tuple[str, str]
+"""One sentence about what is wrong, alone or with what to do. It is shown at the option that its first word names."""
+
+
+def troubles(option: str, check: Callable[..., object], *arguments: object) -> Iterator[Trouble]:
+    """What a check that raises FlowError says of an option."""
+    try:
+        check(*arguments)
+    except GraphError:
+        raise
+    except FlowError as error:
+        yield f"{option}: {error.message}", error.hint
+
 
 class _ServiceMarker:
     """Marks an option that names a service of the YAML's `services:`."""
@@ -36,6 +51,19 @@ class _ServiceMarker:
 
 ServiceName = Annotated[str, _ServiceMarker()]
 """An option's type: the name of a service declared under `services:`. The graph checks that it is there."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Placed:
+    """Marks an option that may name a file. Paths are meant as seen from the graph's file, and a node gets them as seen from where it runs."""
+
+    placed: Callable[[str, str], str]
+    """`placed(value, folder)`: the option's value in a file of that folder, as the working directory sees it."""
+
+
+FileName = Annotated[str, Placed(beside)]
+"""An option's type: the path of a file or folder. In a file it is relative to that file; behind `--set`, and where it comes from the
+environment, to the working directory."""
 
 
 class Node(BaseModel):
@@ -99,8 +127,15 @@ class Node(BaseModel):
         """For an owner: the policies that `flow tune` may try, each with its settings."""
         return ()
 
-    def problems(self) -> Iterator[str]:
-        """What only the node can see is wrong with its options, before anything starts. One sentence each."""
+    def problems(self) -> Iterator[Trouble]:
+        """What only the node can see is wrong with its options, before anything starts.
+
+        Raises GraphError for what is wrong inside a file that an option names.
+        """
+        return iter(())
+
+    def edge_problems(self, edges: Wired) -> Iterator[Trouble]:  # noqa: ARG002 -- for subclasses
+        """The same of its edges."""
         return iter(())
 
 
@@ -110,6 +145,16 @@ class Ports:
 
     inputs: tuple[type[Frame], ...]
     outputs: tuple[type[Frame], ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wired:
+    """What the edges of a node carry."""
+
+    fed: frozenset[type[Frame]]
+    """The frame types that are brought to it."""
+    taken: frozenset[type[Frame]]
+    """The frame types that somebody takes from it."""
 
 
 def port_name(frame_type: type[Frame]) -> str:

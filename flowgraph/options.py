@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import math
 import pathlib
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -13,13 +15,17 @@ import annotated_types
 from pydantic import BeforeValidator, ValidationError
 from pydantic.fields import FieldInfo
 
-from flowgraph.document import listed, suggest
-from flowgraph.node import Node, _ServiceMarker
-from flowgraph.units import FROM_FILE, Duration, format_duration, parse_size
+from flowgraph.document import close, listed, suggest
+from flowgraph.files import beside
+from flowgraph.node import Node, Placed, _ServiceMarker
+from flowgraph.units import FROM_FILE, Duration, format_duration, meant_duration, parse_size
 
 _INNER = {"string": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "dict": "a map"}
 
 _DURATION = typing.get_args(Duration)[1].func
+
+LONG = 40
+"""Characters: so much text isn't repeated in a hint."""
 
 Loc = tuple[str | int, ...]
 
@@ -82,6 +88,8 @@ def describe(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
         return "a size such as 64KiB"
     if any(isinstance(m, _ServiceMarker) for m in metadata):
         return "the name of a service"
+    if any(isinstance(m, Placed) and m.placed is beside for m in metadata):
+        return "a file name"
     if origin in (list, tuple, set, frozenset):
         items = [arg for arg in args if arg is not Ellipsis]
         return f"a list, each {describe(items[0])}" if items else "a list"
@@ -155,9 +163,9 @@ def _translated(
         elif field is not None:
             inner = _INNER.get(kind.partition("_")[0], first["msg"].removeprefix("Input should be "))
             expected = describe_field(field) if len(loc) <= 1 else inner
-            yield Wrong(
-                loc, False, f"expected {expected}, found {found(loc)}", _unit_or_quotes(expected, name, options)
-            )
+            value = options.get(name)
+            hint = _choice(field.annotation, value) or _meant(expected, name, value) if len(loc) <= 1 else ""
+            yield Wrong(loc, False, f"expected {expected}, found {found(loc)}", hint)
         else:
             yield Wrong(loc, not loc, first["msg"])
 
@@ -166,15 +174,50 @@ def _has_unit(field: FieldInfo | None) -> bool:
     return field is not None and any(word in describe_field(field) for word in ("a duration", "a size"))
 
 
-def _unit_or_quotes(expected: str, name: str, options: Mapping[str, Any]) -> str:
-    value = options.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return ""
+def _meant(expected: str, name: str, value: Any) -> str:
+    """What was probably meant by a value of the wrong form. (It may be what a variable holds: the caller hides that.)"""
+    finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if "a duration" in expected:
-        return f"write its unit: {name}: {value}ms"
+        duration = meant_duration(value)
+        example = f"for example {name}: 400ms" if isinstance(value, float) and not finite else ""
+        return f"write its unit: {name}: {duration}" if duration else example
     if "a size" in expected:
-        return f"write its unit: {name}: {value}KiB"
-    return f'put it in quotes: {name}: "{value}"' if expected.startswith("text") else ""
+        return f"write its unit: {name}: {value}KiB" if finite else ""
+    if expected.startswith(("text", "a file name")):
+        return f'put it in quotes: {name}: "{value}"' if finite else ""
+    if expected.startswith("a list") and isinstance(value, str) and value.isprintable():
+        return f"in brackets: {name}: [{value}]" if len(value) < LONG else ""
+    if expected.startswith(("a number", "a whole number")) and isinstance(value, str):
+        return f"without a unit: {name}: {plain}" if (plain := _without_unit(name, value)) else ""
+    return ""
+
+
+def _without_unit(name: str, value: str) -> str:
+    """`20ms` for `block_ms` → `20`, `16kHz` for `rate_hz` → `16000`; "" where it is something else."""
+    match = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|hz|khz)\s*", value, re.IGNORECASE)
+    if match is None:
+        return ""
+    times = {("ms", "ms"): 1, ("ms", "s"): 1000, ("hz", "hz"): 1, ("hz", "khz"): 1000}
+    factor = times.get((name.rpartition("_")[2], match[2].lower()))
+    return f"{float(match[1]) * factor:g}" if factor else ""
+
+
+def _choice(annotation: Any, value: Any) -> str:
+    """`did you mean 'adaptive'?`, where an option takes one of several words."""
+    words = [word for word in _words(annotation) if isinstance(word, str)]
+    if isinstance(value, bool):  # what other YAML reads `on` and `off` as
+        same = ("on", "yes") if value else ("off", "no")
+        return next((f"did you mean '{word}'?" for word in words if word in same), "")
+    value = {"yes": "on", "no": "off"}.get(value, value) if isinstance(value, str) else ""
+    return f"did you mean '{value}'?" if value in words else close(value, words)
+
+
+def _words(annotation: Any) -> Iterator[Any]:
+    if typing.get_origin(annotation) is Literal:
+        yield from typing.get_args(annotation)
+    else:
+        for part in typing.get_args(annotation):
+            yield from _words(part)
 
 
 def _written(loc: Loc, options: Mapping[str, Any]) -> Loc:

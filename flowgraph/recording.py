@@ -31,13 +31,18 @@ class Stereo(Protocol):
         """Clock, nanoseconds: when the recording begins; 0 = nothing has come yet."""
 
 
+def require_sound(graph: Graph) -> tuple[Sequence[type[Frame]], Sequence[type[Frame]]]:
+    """What it captures, and what it plays. Raises NothingToRecord if it does neither."""
+    captured, played = types_named(graph, "Audio"), types_named(graph, "Played")
+    if not captured and not played:
+        raise NothingToRecord("--output: nothing in this graph captures or plays sound", hint="leave --output out")
+    return captured, played
+
+
 @contextlib.contextmanager
 def recording(session: Session, path: Path) -> Iterator[Stereo]:
     """Record what the session's sources capture and its speakers play into a stereo WAV file. Raises FlowError."""
-    captured = types_named(session.graph, "Audio")
-    played = types_named(session.graph, "Played")
-    if not captured and not played:
-        raise NothingToRecord("--output: nothing in this graph captures or plays sound", hint="leave --output out")
+    captured, played = require_sound(session.graph)
     # By name: the engine doesn't import nodes.
     stereo: Any = import_module("nodes.sound.recording").Recording(path)
     sources = _sources(session.graph, captured)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 IN_MS = ("latency_ns", "stopped_in_ns", "sound_wasted_ns", "ahead_ns")
 """Fields of a turn that its JSON states in milliseconds, as `latency_ms`."""
+IN_SHORT = 120
+"""Characters of an error that a turn's line shows."""
 EXACT_NS = 1_000
 """The phases of a turn add up to its total within this."""
 
@@ -95,7 +97,7 @@ class TurnReport:
         """What there is to say about it beside its figures; "" = nothing."""
         words = []
         if self.error:
-            words.append(f"error: {self.error}")
+            words.append(f"error: {_in_short(self.error)}")
         elif self.failed:
             words.append("unanswered")
         elif self.greeting:
@@ -492,6 +494,11 @@ def types_named(graph: Graph, name: str) -> list[type[Frame]]:
     """The frame types of that name that the graph's nodes yield."""
     found = (kind for spec in graph.nodes.values() for kind in ports(spec.cls).outputs)
     return list(dict.fromkeys(kind for kind in found if kind.__name__ == name))
+
+
+def _in_short(error: str) -> str:
+    line = error.partition("\n")[0]
+    return line if len(line) <= IN_SHORT else line[: IN_SHORT - 1] + "…"
 
 
 def _count(flags: Iterable[bool]) -> int:

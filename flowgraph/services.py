@@ -1,7 +1,8 @@
 """The services of a session: servers of ours are started, all are reached through one kind of client.
 
 1. `embedded` servers are child processes, started together and before this process imports anything heavy.
-2. A node asks for `ctx.http(name)` and doesn't know which kind it got.
+2. A node asks for `ctx.http(name)` and doesn't know which kind it got. A server of ours may still be starting then: the first request
+   waits for it, so that nobody waits for a server that he doesn't need yet.
 3. A server of ours that dies is told at once, through `failed`; who needs it meets a ServiceError that says the same.
 """
 
@@ -46,7 +47,7 @@ class Services:
         """Told, in the loop, when a server of ours has died."""
 
     async def start(self) -> None:
-        """Return when every server of ours answers. Raises ServiceError; then `close` is still to be called."""
+        """Start every server of ours. Raises ServiceError where no process can be started; then `close` is still to be called."""
         missing = [spec for spec in self._specs.values() if spec.name not in self._children]
         self._children |= spawn_early(missing)
         if self._specs:
@@ -54,12 +55,22 @@ class Services:
 
             self._network = self._network or Tcp()
             await self._network.open()
+        for child in self._children.values():
+            self._watch(child)
+
+    async def started(self) -> None:
+        """Return when every server of ours answers. Raises ServiceError as soon as it is known that one doesn't."""
         try:
             async with asyncio.TaskGroup() as together:
                 for child in self._children.values():
-                    together.create_task(self._ready(child))
+                    together.create_task(child.url())
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
+
+    def unable(self) -> BaseException | None:
+        """Why a server of ours can't start, as far as that is known by now."""
+        known = [child.ready for child in self._children.values() if child.ready.done()]
+        return next((error for ready in known if (error := ready.exception()) is not None), None)
 
     def http(self, name: str) -> HttpService:
         """The client of a service. Raises ServiceError for a name that isn't declared."""
@@ -91,9 +102,8 @@ class Services:
         child = self._children[name]  # two nodes may use it: the other one may have been here first
         if dead is not None and child.exited.done():
             child = self._children[name] = Child(self._specs[name])
-            await self._ready(child)
-        client, url = self.http(name), await child.url()
-        client.move(self._network.address(url) if self._network is not None else url)
+            self._watch(child)
+        self.http(name).move(await self._address(name))
 
     async def close(self) -> None:
         """Close all connections and end all servers of ours: none is left running. Also after a failed `start`; also twice."""
@@ -115,19 +125,24 @@ class Services:
         spec = self._specs[name]
         return HttpService(
             spec,
-            self._network.address(self._children[name].ready.result(timeout=0) if spec.embedded else spec.url),
+            (lambda: self._address(name)) if spec.embedded else self._network.address(spec.url),
             connector=self._network.connector(),
             now=clock_of(asyncio.get_running_loop()).now,
             log=self.log,
             death=(lambda: self._death(name)) if spec.embedded else None,
         )
 
-    async def _ready(self, child: Child) -> None:
-        await child.url()
+    async def _address(self, name: str) -> str:
+        """Where a server of ours is to be reached, once it answers. Raises ServiceError where it doesn't."""
+        url = await self._children[name].url()
+        return self._network.address(url) if self._network is not None else url
+
+    def _watch(self, child: Child) -> None:
         loop = asyncio.get_running_loop()
 
         def died() -> None:
-            if not child.closing:
+            answered = child.ready.exception() is None  # where not, whoever waits for it is told
+            if answered and not child.closing:
                 self.failed(child.death())
 
         def exited(_: object) -> None:

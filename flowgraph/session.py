@@ -1,6 +1,7 @@
 """A graph that runs: opens, supervises, interrupts, closes.
 
-1. Servers of ours start first, all nodes open at once; a barrier; then consumers start before sources.
+1. Servers of ours start first, all nodes open at once, each waiting only for the server that its `open` talks to; a barrier; then
+   consumers start before sources.
 2. It ends when every worker has ended (the sources ran out), when a node fails under `on_error: fail`, or when it is stopped.
 3. It closes in topological order, also where an `open` failed, and leaves no task and no child process behind.
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from flowgraph.channel import Channel, Inbox, Outlet, Watch
 from flowgraph.clock import clock_of
 from flowgraph.context import Context
-from flowgraph.errors import FlowError, NodeFailed, Stuck
+from flowgraph.errors import FlowError, NodeFailed, ServiceError, Stuck
 from flowgraph.frame import End, Failure, Frame, Heard
 from flowgraph.graph import Edge, Graph
 from flowgraph.node import Node, ports, service_options
@@ -253,6 +254,8 @@ class Session:
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, Exception):
                 raise result
+        if self._services is not None and (unable := self._services.unable()) is not None:
+            raise unable
         if failures:
             for failure in failures[1:]:
                 self._tell(str(failure))
@@ -333,8 +336,13 @@ class Session:
 
     async def _warm(self, services: Services) -> None:
         """Connect to what the nodes' `open` has not connected to; what is wrong there is told before somebody waits for it."""
-        for error in await services.warm():
-            self._tell(str(error))
+        try:
+            await services.started()
+        except ServiceError as error:
+            self._end_with(error)
+            return
+        for unreachable in await services.warm():
+            self._tell(str(unreachable))
 
     def _http(self, service: str) -> HttpService:
         if self._services is None:

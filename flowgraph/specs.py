@@ -22,7 +22,8 @@ class NodeSpec:
     type: str
     cls: NodeClass
     options: dict[str, Any] = dataclasses.field(repr=False)
-    """As the file states them, variables replaced (durations still text): what `cls(**options)` takes. May hold secrets."""
+    """As the file states them, variables replaced (durations still text), paths as seen from the working directory: what
+    `cls(**options)` takes. May hold secrets."""
     on_error: OnError
     place: str
     """`file:line:column` of its name."""
@@ -63,8 +64,8 @@ class ServiceSpec:
     """Where a service is: a base URL, or `embedded`."""
 
     name: str
-    url: str
-    """`embedded`, or an http, https, ws or wss URL."""
+    url: str = dataclasses.field(repr=False)
+    """`embedded`, or an http, https, ws or wss URL. It may hold a password."""
     key: str = dataclasses.field(repr=False)
     """Sent as the bearer token; "" = none."""
     server: str

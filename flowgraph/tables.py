@@ -102,9 +102,10 @@ def one_line(turn: TurnReport) -> str:
     return " ".join(words)
 
 
-def figures(turn: TurnReport) -> Table | None:
-    """Where the milliseconds of a turn went, with a bar; None if there is nothing to say."""
-    if turn.latency_ns is None and not turn.verdict:
+def figures(turn: TurnReport, *, verdict: bool = True) -> Table | None:
+    """Where the milliseconds of a turn went, with a bar, and its verdict if that is wanted; None if there is nothing to say."""
+    verdict = verdict and bool(turn.verdict)
+    if turn.latency_ns is None and not verdict:
         return None
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=10, justify="right", no_wrap=True, style="bold")
@@ -116,7 +117,7 @@ def figures(turn: TurnReport) -> Table | None:
         grid.add_row(total(turn), bar(turn.phases), parts(turn))
     elif turn.latency_ns is not None:
         grid.add_row(total(turn), Text(turn.incomplete, style="red"))
-    if turn.verdict:
+    if verdict:
         bad = turn.failed or turn.error or turn.cut_off
         grid.add_row("", *beside, Text(turn.verdict, style="red" if bad else "yellow"))
     return grid

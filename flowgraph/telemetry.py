@@ -131,12 +131,16 @@ def exporter_asked_for(environ: Mapping[str, str] = os.environ) -> tuple[SpanExp
     except ImportError:
         raise NoTelemetry("OpenTelemetry's exporter for OTLP over HTTP isn't installed", hint=INSTALL) from None
     address = environ.get(f"{signal}ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or DEFAULT_ENDPOINT
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(address)
+        port = f":{parts.port}" if parts.port else ""
+        server = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:  # a bad port or IPv6 address
+        server = False
+    if not server:
         raise NoTelemetry(
             "OTEL_EXPORTER_OTLP_ENDPOINT is no address of a server", hint=f"for example {DEFAULT_ENDPOINT}"
         )
-    port = f":{parts.port}" if parts.port else ""
     # Its own default, ten seconds, would keep the user waiting at the end of a run.
     patience = None if environ.get(f"{signal}TIMEOUT") or environ.get("OTEL_EXPORTER_OTLP_TIMEOUT") else PATIENCE_S
     return OTLPSpanExporter(timeout=patience), f"{parts.scheme}://{parts.hostname}{port}"

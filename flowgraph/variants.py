@@ -94,14 +94,17 @@ def _shown(path: Path) -> str:
 def extended(document: Document, path: Path, environ: Mapping[str, str]) -> Document:
     """A document laid over the chain of files that it extends. `path` is its own file. Raises GraphError."""
     chain, seen = [document], [path.resolve()]
-    while (name := chain[-1].data.pop("extends", None)) is not None:
+    while "extends" in chain[-1].data:
         top = chain[-1]
+        found = top.found(("extends",))
+        name = top.data.pop("extends")
         wrong = ("", "")
         base = locate(name, seen[-1].parent) if isinstance(name, str) else None
         if base is None:
             there = [file.name for file in sorted(seen[-1].parent.glob("*.yaml")) if file not in seen]
-            found = top.found(("extends",))
-            wrong = (f"extends: expected a file name, found {found}", "")
+            several = "a graph extends one other, which may extend a third"
+            hint = several if isinstance(name, list) else "for example extends: optimized"
+            wrong = (f"extends: expected a file name, found {found}", hint)
             if isinstance(name, str):
                 hint = close(name, there) or suggest(name.removesuffix(".yaml"), bundled(), what="Flowgraph's own are")
                 wrong = (f"extends: there is no file {found}", hint)

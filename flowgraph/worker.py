@@ -449,7 +449,7 @@ class Worker:
             attempt = frame.turn
             self._refused = max(self._refused, attempt)
             if attempt >= self._turn.number:
-                self._end_attempt(frame, failure.message)
+                self._end_attempt(frame, failure.cause)
         self._note(str(failure))
         self._say(str(failure))
         told = Failure(self.name, failure.message, attempt)

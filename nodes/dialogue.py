@@ -21,12 +21,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from flowgraph.errors import FlowError
-from flowgraph.node import Node
+from flowgraph.files import address_beside, is_stream
+from flowgraph.node import Node, Placed, Trouble, Wired, troubles
 from flowgraph.units import MS, SECOND, Duration
 from nodes.sound.room import Room
 from nodes.text.finishing import asked, finish, words_of
@@ -174,7 +175,9 @@ class Dialogue(Node):
     interruptions: list[str] = Field(
         list(INTERRUPTIONS), description="What wants the turn in fewer than `min_words`, wherever it stands among them."
     )
-    system: str = Field(DEFAULT_SYSTEM, description="The system prompt: a text, or `file:PATH` beside the graph.")
+    system: Annotated[str, Placed(address_beside)] = Field(
+        DEFAULT_SYSTEM, description="The system prompt: a text, or `file:PATH` beside the graph."
+    )
     greeting: str = Field("", description="Said first, before the user speaks.")
     language: str = Field("", description="Language to answer in, such as `English`; added to the system prompt.")
     max_answer: int = Field(400, ge=0, description="Bound of an answer, in tokens; 0 = none.")
@@ -196,7 +199,7 @@ class Dialogue(Node):
 
         return SWEEPS
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Trouble]:
         if isinstance(self.speculate_after, int) and self.end != "transcript":
             longest = self.end_silence if self.end == "fixed" else self.unfinished_silence
             if self.speculate_after > longest:
@@ -213,17 +216,22 @@ class Dialogue(Node):
             thresholds_for(self.thresholds, self.cutoff_budget)
         except ValueError as error:
             yield f"thresholds: {error}"
+        path = self._system_path()
+        if path is not None and not is_stream(path):
+            yield from troubles("system", self._read_system)
+
+    def edge_problems(self, edges: Wired) -> Iterator[Trouble]:
+        if self.end == "model" and EndOfTurn not in edges.fed:
+            yield (
+                "end: model needs a node that judges the sound of a silence, and no edge brings its end_of_turn here",
+                "add a node {type: smart_turn} with edges mic -> smart_turn -> dialogue and vad -> smart_turn, or take end: adaptive",
+            )
 
     async def open(self) -> None:
         system = self._read_system()
         if self.language:
             system += f" Always answer in {self.language}."
         self._by_silence = self.end != "transcript" and (not self.ctx.fed or Voice in self.ctx.fed)
-        if self.end == "model" and self.ctx.fed and EndOfTurn not in self.ctx.fed:
-            raise FlowError(
-                "`end: model` needs a node that judges the sound of a silence, and no edge brings its end_of_turn here",
-                hint="add a node {type: smart_turn} with edges mic -> smart_turn -> dialogue and vad -> smart_turn, or take end: adaptive",
-            )
         self._decides = self._policy()
         self._listening = Listening(
             confirm_after=self.confirm_after,
@@ -583,14 +591,14 @@ class Dialogue(Node):
             self.ctx.stop(f"nobody spoke for {self.idle_timeout / SECOND:.0f} s (dialogue.idle_timeout)")
 
     def _read_system(self) -> str:
-        if not self.system.startswith("file:"):
-            return self.system
-        path = Path(self.system.removeprefix("file:"))
-        beside = Path(self.ctx.place.rsplit(":", 2)[0]).parent / path
+        """Raises FlowError where it is in a file that can't be read."""
+        path = self._system_path()
         try:
-            return (beside if beside.exists() else path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not a text"
-            raise FlowError(
-                f"can't read the system prompt {path}: {reason}", hint=f"put the file beside {beside}"
-            ) from None
+            return self.system if path is None else path.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it isn't a text in UTF-8"
+            hint = "system: file:PATH names a text file, seen from the folder of the file that says so"
+            raise FlowError(f"can't read the system prompt {path}: {reason}", hint=hint) from None
+
+    def _system_path(self) -> Path | None:
+        return Path(self.system.removeprefix("file:")) if self.system.startswith("file:") else None

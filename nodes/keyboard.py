@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
+import errno
 import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 
-from flowgraph import MS, SECOND, Node
+from flowgraph import MS, SECOND, FlowError, Node
 from nodes.vocabulary import Heard, Prompt, Transcript, Utterance
 
 CHUNK = 4096
@@ -34,6 +35,8 @@ class Keyboard(Node):
     async def open(self) -> None:
         self._lines = self.ctx.handoff(AHEAD)
         self._room = threading.Semaphore(AHEAD)
+        self._unreadable = ""
+        """Why there are no lines."""
         self._asked = 0
         self._heard_until = 0
         self._prompted = asyncio.Event()
@@ -54,6 +57,8 @@ class Keyboard(Node):
             yield Transcript(line, final=True, start_at=said_at, end_at=said_at)
             await self._prompt_within(PROMPT_NS)
             count += 1
+        if self._unreadable:
+            raise FlowError(f"can't read the standard input: {self._unreadable}", hint="type, or give lines: < FILE")
         await self._idle.wait()
 
     def process(self, frame: Prompt | Heard) -> None:
@@ -74,11 +79,16 @@ class Keyboard(Node):
 
     def _read(self) -> None:
         """In a thread of its own, which a blocked terminal may keep: the process doesn't wait for it."""
-        for line in lines_of_stdin():
-            if line.strip():
-                self._room.acquire()
-                self._lines.put(line.strip())
-        self._lines.close()
+        try:
+            for line in lines_of_stdin():
+                if line.strip():
+                    self._room.acquire()
+                    self._lines.put(line.strip())
+        except OSError as error:
+            if error.errno != errno.EIO:  # that is a terminal that has been closed
+                self._unreadable = error.strerror or str(error)
+        finally:
+            self._lines.close()
 
 
 def lines_of_stdin() -> Iterator[str]:

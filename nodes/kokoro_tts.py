@@ -37,6 +37,7 @@ class KokoroTts(Node):
     """Speaks sentences through a Kokoro server (Kokoro-FastAPI, or any with OpenAI's `/v1/audio/speech`), streamed."""
 
     server = "nodes.servers.tts"
+    needs = (Sentence,)
     typical_ms = 150.0
 
     service: ServiceName = Field("tts", description="The TTS server, from `services`.")

@@ -42,10 +42,9 @@ class LlmRequest(Node):
             wanted=self.model,
             json=self._body(frame),
         )
-        async with request as answer:
-            body = await answer.whole()
         reply = ChatReply(streamed=False, strip_thinking=self.strip_thinking)
-        text = "".join([*reply.feed(body), *reply.end()])
+        async with request as answer:
+            text = "".join([*reply.feed(await answer.whole()), *reply.end()])
         if text:
             yield Token(text)
         yield End(reply.reason)

@@ -23,6 +23,7 @@ class LlmStream(Node):
     """Streams the answer of an OpenAI-compatible LLM server (Ollama, llama.cpp, vLLM, LM Studio, OpenRouter, …)."""
 
     server = "nodes.servers.llm"
+    needs = (Prompt,)
     typical_ms = 200.0
 
     service: ServiceName = Field("llm", description="The LLM server, from `services`.")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from flowgraph import MS, SECOND, Field, Node
 from flowgraph.errors import DeviceError
-from nodes.sound.addresses import DeviceName, parse_address
+from flowgraph.node import Trouble, troubles
+from nodes.sound.addresses import DeviceName, parse_address, require_device
 from nodes.sound.resampling import Resampler
 from nodes.sound.room import Line, Room
 from nodes.vocabulary import Audio, Utterance
@@ -47,11 +48,8 @@ class Mic(Node):
         description="The device's own buffer. `low` grows by itself where the device says that it loses sound; `high`: 35 ms or so, at once.",
     )
 
-    def problems(self) -> Iterator[str]:
-        try:
-            parse_address(self.device, "input")
-        except ValueError as error:
-            yield str(error)
+    def problems(self) -> Iterator[Trouble]:
+        yield from troubles("device", require_device, self.device, "input")
 
     async def open(self) -> None:
         self._line: Line | None = None

@@ -45,9 +45,9 @@ class PostStt(Node):
             data=self._form(await self._file(frame.content)),
         )
         async with request as answer:
-            body = await answer.whole()
+            text = _text(await answer.whole(), answer.content_type, who)
         yield Transcript(
-            _text(body, answer.content_type, who),
+            text,
             final=True,
             start_at=frame.start_at,
             end_at=frame.end_at,

@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from flowgraph import SECOND, Duration, Field, FlowError, Node, ServiceName
+from flowgraph import SECOND, Duration, Field, FileName, FlowError, Node, ServiceName
 from flowgraph.errors import ServiceError
+from flowgraph.node import Trouble, Wired, troubles
 from nodes.clients.speaking import Part
-from nodes.sound.folder import Folder
+from nodes.sound.folder import Folder, require_folder
 from nodes.text.speakable import speakable
 from nodes.vocabulary import End, Speech, SpeechFile, Token
 
@@ -29,6 +30,7 @@ class PostTts(Node):
     """Speaks the whole answer in one request to `/v1/audio/speech` of a Kokoro or OpenAI-compatible TTS server."""
 
     server = "nodes.servers.tts"
+    needs = (Token,)
 
     service: ServiceName = Field("tts", description="The TTS server, from `services`.")
     voice: str = Field("af_heart", description="The voice.")
@@ -39,25 +41,29 @@ class PostTts(Node):
     )
     rate_hz: int = Field(24_000, ge=8_000, le=48_000, description="Rate of the sound that the server sends as `pcm`.")
     memory: bool = Field(False, description="Keep the file in memory instead of writing it to disk.")
-    folder: str = Field("", description="The files are written here and stay; without it, a temporary folder.")
+    folder: FileName = Field("", description="The files are written here and stay; without it, a temporary folder.")
     persistent: bool = Field(
         False, description="Use one connection again and again; else each request makes a new one."
     )
     timeout: Duration = Field(60 * SECOND, gt=0, description="So long the server may be silent.")
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Trouble]:
         if self.folder and (self.memory or self.format == "pcm"):
             why = "memory: true" if self.memory else "format: pcm"
             yield f"folder is never written to with `{why}`; leave one of them out"
+            return
+        yield from troubles("folder", require_folder, self.folder)
+
+    def edge_problems(self, edges: Wired) -> Iterator[Trouble]:
+        made, other = (Speech, SpeechFile) if self.format == "pcm" else (SpeechFile, Speech)
+        if other in edges.taken and made not in edges.taken:
+            hint = "`ffplay` takes files: format: wav" if self.format == "pcm" else "`speaker` takes sound: format: pcm"
+            yield f"format: with {self.format} it makes {made.__name__}, which nobody takes here", hint
 
     async def open(self) -> None:
         self._text = ""
         self._folder: Folder | None = None
-        made, other = (Speech, SpeechFile) if self.format == "pcm" else (SpeechFile, Speech)
-        if self.ctx.wants(other) and not self.ctx.wants(made):
-            hint = "`ffplay` takes files: format: wav" if self.format == "pcm" else "`speaker` takes sound: format: pcm"
-            raise FlowError(f"with format: {self.format} it makes {made.__name__}, which nobody takes here", hint=hint)
-        if made is SpeechFile and not self.memory:
+        if self.format != "pcm" and not self.memory:
             self._folder = Folder(self.folder)
 
     async def close(self) -> None:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Annotated, Any, Literal, TextIO
 
 from flowgraph import Field, Frame, Node
 from flowgraph.errors import FlowError
+from flowgraph.files import beside, unwritable
+from flowgraph.node import Placed, Trouble
+
+STANDARD_OUTPUT = "-"
+
+
+def _beside(file: str, folder: str) -> str:
+    return file if file == STANDARD_OUTPUT else beside(file, folder)
 
 
 class Printer(Node):
@@ -17,11 +26,18 @@ class Printer(Node):
     format: Literal["text", "json"] = Field(
         "text", description="`text` for people, `json` for programs (one object a line)."
     )
-    file: str = Field("-", description="Where to: a path, or `-` for the standard output.")
+    file: Annotated[str, Placed(_beside)] = Field(
+        STANDARD_OUTPUT,
+        description="Where to: a path, or `-` for the standard output (the standard error with `flow run --json`, which has that for itself).",
+    )
+
+    def problems(self) -> Iterator[Trouble]:
+        if self.file != STANDARD_OUTPUT and (why := unwritable(self.file)):
+            yield f"file: can't write {self.file}: {why}", "name a file in a folder that is there and may be written"
 
     async def open(self) -> None:
         self._opened_at = self.ctx.clock.now()
-        self._out = None if self.file == "-" else _written(Path(self.file))
+        self._out = None if self.file == STANDARD_OUTPUT else _written(Path(self.file))
 
     async def close(self) -> None:
         if (out := getattr(self, "_out", None)) is not None:

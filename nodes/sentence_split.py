@@ -18,6 +18,8 @@ from nodes.vocabulary import End, Pace, Sentence, Token
 class SentenceSplit(Node):
     """Cuts streamed text into a first clause and then sentences. Keeps every character, and where it is cut doesn't depend on the tokens."""
 
+    needs = (Token,)
+
     first: Literal["clause", "sentence"] = Field(
         "clause", description="How the answer begins: `clause` is heard sooner, `sentence` has the better melody."
     )

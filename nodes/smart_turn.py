@@ -19,7 +19,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
-from flowgraph import MS, SECOND, Duration, Field, Node
+from flowgraph import MS, SECOND, Duration, Field, FileName, Node
 from flowgraph.errors import FlowError
 from nodes.vocabulary import Audio, EndOfTurn, SpeechStarted, Voice
 
@@ -47,7 +47,7 @@ class SmartTurn(Node):
 
     needs = (Audio, Voice, SpeechStarted)
 
-    model: str = Field(
+    model: FileName = Field(
         "", description="File of the model; without, the Hugging Face cache or an installed `pipecat-ai` wheel has it."
     )
     download: bool = Field(

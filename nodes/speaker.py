@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal
 
 from flowgraph import MS, SECOND, Duration, Field, Node
 from flowgraph.errors import DeviceError
-from nodes.sound.addresses import DeviceName, parse_address
+from flowgraph.node import Trouble, troubles
+from nodes.sound.addresses import DeviceName, parse_address, require_device
 from nodes.sound.playback import NEWS_NS, News, Playback
 from nodes.sound.reply import Reply
 from nodes.sound.room import QUIET_NS, Line, Room
@@ -32,6 +33,7 @@ class Speaker(Node):
     """Plays speech on a sound device and reports what was really heard of it."""
 
     effects = True
+    needs = (Speech,)
 
     device: DeviceName = Field(
         "default", description="`default`, a part of a device's name, `file:PATH.wav`, or `null` (silent, but paced)."
@@ -47,11 +49,8 @@ class Speaker(Node):
         "which of its words were heard.",
     )
 
-    def problems(self) -> Iterator[str]:
-        try:
-            parse_address(self.device, "output")
-        except ValueError as error:
-            yield str(error)
+    def problems(self) -> Iterator[Trouble]:
+        yield from troubles("device", require_device, self.device, "output")
 
     async def open(self) -> None:
         self._line: Line | None = None

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
-from flowgraph import SECOND, Field, Node
+from flowgraph import SECOND, Field, FileName, Node
+from flowgraph.node import Trouble, troubles
 from nodes.sound.resampling import Resampler
-from nodes.sound.wav import WavSource
+from nodes.sound.wav import WavSource, require_readable
 from nodes.vocabulary import Audio
 
 
 class WavReader(Node):
     """Yields the sound of a WAV file, as fast as it is taken; its times count from the start as if it were captured live."""
 
-    path: str = Field(description="WAV file, 8 to 32 bit; more than one channel is mixed into one.")
+    path: FileName = Field(description="WAV file, 8 to 32 bit; more than one channel is mixed into one.")
     rate_hz: int = Field(
         16_000, ge=8_000, le=192_000, description="Rate of the sound on the graph; converted from the file's."
     )
     block_ms: int = Field(20, ge=1, le=1000, description="Length of a frame.")
     paced: bool = Field(False, description="True: at the pace of real time, and not faster.")
+
+    def problems(self) -> Iterator[Trouble]:
+        yield from troubles("path", require_readable, self.path)
 
     async def open(self) -> None:
         self._source: WavSource | None = None

@@ -15,8 +15,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
-from flowgraph import MS, SECOND, Duration, Field, FlowError, Node
-from nodes.sound.folder import Folder
+from flowgraph import MS, SECOND, Duration, Field, FileName, FlowError, Node
+from flowgraph.node import Trouble, troubles
+from nodes.sound.folder import Folder, require_folder
 from nodes.vocabulary import Audio, Heard, Recording, SpeechStarted, Transcript, Voice
 
 LATE_NS = SECOND
@@ -35,11 +36,13 @@ class WavRecorder(Node):
         300 * MS, ge=0, description="So much sound before the first voiced sample is recorded too."
     )
     memory: bool = Field(False, description="Keep the file in memory instead of writing it to disk.")
-    folder: str = Field("", description="The files are written here and stay; without it, a temporary folder.")
+    folder: FileName = Field("", description="The files are written here and stay; without it, a temporary folder.")
 
-    def problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[Trouble]:
         if self.memory and self.folder:
             yield "folder is never written to with `memory: true`; leave one of them out"
+            return
+        yield from troubles("folder", require_folder, self.folder)
 
     async def open(self) -> None:
         self._sound: deque[Audio] = deque()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from flowgraph import Field, Node
+from collections.abc import Iterator
+
+from flowgraph import Field, FileName, Node
+from flowgraph.node import Trouble, troubles
 from nodes.sound.resampling import Resampler
-from nodes.sound.wav import WavTarget
+from nodes.sound.wav import WavTarget, require_writable
 from nodes.vocabulary import Sound
 
 
 class WavWriter(Node):
     """Writes all sound that reaches it into a WAV file (16 bit, mono), which appears when it is complete."""
 
-    path: str = Field(description="The file; an older one is replaced when the new one is complete.")
+    path: FileName = Field(description="The file; an older one is replaced when the new one is complete.")
     rate_hz: int = Field(0, ge=0, le=192_000, description="Rate of the file; 0 = that of the first sound.")
+
+    def problems(self) -> Iterator[Trouble]:
+        yield from troubles("path", require_writable, self.path)
 
     async def open(self) -> None:
         self._target: WavTarget | None = None

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 from flowgraph import MS, SECOND, Duration, Field, Node, ServiceName
 from flowgraph.errors import FlowError, ServiceError
+from nodes.clients.problems import named, shortened
 from nodes.clients.timeline import Timeline
 from nodes.vocabulary import Audio, Transcript, Voice
 
@@ -59,6 +60,7 @@ class WsStt(Node):
     """Streams sound to a recogniser; says partial transcripts while somebody speaks and a final one on the first silence."""
 
     server = "nodes.servers.stt"
+    needs = (Audio,)
     typical_ms = 100.0
 
     service: ServiceName = Field("stt", description="The recogniser, from `services`.")
@@ -172,7 +174,7 @@ class WsStt(Node):
         from aiohttp import WSMsgType
 
         while (message := await self._message()) and message.type is WSMsgType.TEXT:
-            if result := self._recogniser.parse(message.data):
+            if result := self._parsed(message.data):
                 for transcript in self._on_result(result):
                     yield transcript
         if not self._draining:
@@ -189,6 +191,15 @@ class WsStt(Node):
             return None
         finally:
             self._patience = None
+
+    def _parsed(self, message: str) -> Result | None:
+        """Raises ServiceError, which quotes the message."""
+        try:
+            return self._recogniser.parse(message)
+        except ServiceError as error:
+            service = self.ctx.http(self.service)
+            error.reword(service.masked)
+            raise named(error, service.who) from None
 
     def _on_result(self, result: Result) -> Iterator[Transcript]:
         if result.finalised:
@@ -247,7 +258,8 @@ class WsStt(Node):
                     raise ServerDisconnectedError
             except ServiceError as error:
                 return error
+        said = f", {shortened(service.masked(str(reason)))}" if reason else ""
         return ServiceError(
-            f"service '{service.name}' ({service.address}) closed the connection ({code}{f', {reason}' if reason else ''})",
+            f"{service.who} closed the connection ({code}{said})",
             hint="see its log; `on_error: restart` opens a new one",
         )

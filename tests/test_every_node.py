@@ -120,6 +120,7 @@ def test_a_node_with_a_service_has_a_server_of_its_own(name: str, cls: type[Node
 
 
 @each_type
+@pytest.mark.usefixtures("folder")
 def test_its_example_is_a_graph_that_the_checks_understand(name: str, cls: type[Node]) -> None:
     """As `flow nodes` shows it. Alone it is no whole graph; but nothing in it is misspelt, and every value is right."""
     with pytest.raises(GraphError) as caught:

@@ -213,10 +213,12 @@ def test_a_service_that_fails_costs_one_answer(tmp_path: Path, fault: str, polic
     assert run.error is None
     assert [turn.answered for turn in run.turns] == [True, False, True]
     assert what in run.turns[1].error
+    assert run.turns[1].error in run.told[0]
+    assert "node" not in run.turns[1].error, "the cause alone"
     assert run.exit_code == 1
     failed, *then = run.told
     assert f"node '{name}' failed" in failed
-    assert f"service '{name}'" in failed or "the answer was cut off" in failed
+    assert f"service '{name}' (http://{name})" in failed
     assert what in failed
     assert "\n  = " in failed, "what to do"
     assert then == ([f"node '{name}' was restarted"] if policy == "restart" else [])
@@ -379,6 +381,9 @@ class Idler(Node):
 
     server = "tests.child_server"
     service: ServiceName = "tts"
+
+    async def open(self) -> None:
+        await self.ctx.http(self.service).there()
 
     async def run(self) -> AsyncIterator[Transcript]:
         kill(self.__dict__["_mark"], "child_server")

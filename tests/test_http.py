@@ -502,7 +502,18 @@ def test_a_server_that_hangs_up_without_an_answer_is_an_error() -> None:
     async def do(world: World) -> None:
         await world.llm.post("/vanish")
 
-    assert "service 'llm' (http://llm) closed the connection" in error_of(do)
+    assert error_of(do) == (
+        "service 'llm' (http://llm) closed the connection\n"
+        "  = is the url of 'llm' (test) right, http:// or https:// too? see its log"
+    )
+
+
+def test_a_server_that_hangs_up_and_has_answered_before_is_the_right_one() -> None:
+    async def do(world: World) -> None:
+        await get_echo(world)
+        await world.llm.post("/vanish")
+
+    assert error_of(do) == "service 'llm' (http://llm) closed the connection\n  = see its log"
 
 
 def test_a_websocket_that_breaks_is_an_error_for_who_goes_on_sending() -> None:

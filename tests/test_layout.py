@@ -19,7 +19,7 @@ NODES = Path(nodes.__path__[0])
 GRAPHS = Path(graphs.__path__[0])
 
 TIERS = (
-    {"frame", "clock", "errors", "units", "taps"},
+    {"frame", "clock", "errors", "files", "units", "taps", "masking"},
     {"node", "channel", "turn", "context", "handoff"},
     {"document", "catalog", "graph", "edges", "specs", "options", "checks", "variants", "draft", "wiring"},
     {"worker", "lanes", "session", "trace", "services", "http", "network", "children", "wire"},
@@ -165,20 +165,35 @@ def test_checking_a_graph_imports_nothing_heavy() -> None:
     assert loaded & HEAVY == set()
 
 
+def test_a_run_keeps_nothing_of_what_only_checking_needs() -> None:
+    program = """
+import gc, sys, weakref
+gc.disable()
+from flowgraph.cli.running import Wishes, _only_to_check, _prepared
+with _only_to_check():
+    graph = _prepared(Wishes("optimized"))
+    kept = weakref.ref(sys.modules["networkx"].DiGraph)
+print(len(graph.nodes), kept() is None)
+"""
+    said = subprocess.check_output([sys.executable, "-c", program], cwd=ENGINE.parent, text=True)
+
+    assert said.split() == ["8", "True"]
+
+
 def test_servers_are_spawned_before_anything_heavy_is_imported() -> None:
     program = (
         "import os, sys\n"
         "from flowgraph import services\n"
         "from flowgraph.cli import main\n"
         "def spawn_early(specs):\n"
-        "    print('loaded:', len(list(specs)), *{name.split('.')[0] for name in sys.modules}, flush=True)\n"
+        "    print('loaded:', len(list(specs)), *{name.split('.')[0] for name in sys.modules}, file=sys.stderr, flush=True)\n"
         "    os._exit(0)\n"
         "services.spawn_early = spawn_early\n"
         "sys.argv = ['flow', 'run', 'optimized', '--json', '--input', 'demo', '--set', 'speaker.device=null']\n"
         "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    servers, *loaded = done.stdout.split("loaded:", 1)[1].split()
+    servers, *loaded = done.stderr.split("loaded:", 1)[1].split()
 
     assert servers == "3"
     assert set(loaded) & HEAVY == set()

@@ -208,8 +208,17 @@ def test_a_run_without_a_turn_can_be_drawn_too(tmp_path: Path) -> None:
 def test_a_file_that_cant_be_written_is_one_error(path: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["trace", str(path), "--perfetto", str(tmp_path / "no" / "out.json")])
 
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.stderr.startswith("error: can't write")
+
+
+def test_a_trace_is_not_overwritten_by_what_is_made_of_it(path: Path) -> None:
+    before = path.read_bytes()
+    done = CliRunner().invoke(app, ["trace", str(path), "--perfetto", str(path)])
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: FILE and --perfetto name the same file")
+    assert path.read_bytes() == before
 
 
 def test_one_turn_can_be_shown_while_the_file_is_written(path: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,13 @@ import pytest
 from flowgraph import children
 from flowgraph.children import spawn_early
 from flowgraph.errors import FlowError, ServiceError
+from flowgraph.graph import Graph
+from flowgraph.node import Node, ServiceName
 from flowgraph.services import Services
+from flowgraph.session import Session
 from flowgraph.specs import ServiceSpec
+from nodes.printer import Printer
+from nodes.vocabulary import Transcript
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,6 +38,7 @@ def with_services(*specs: ServiceSpec, do: Callable[[Services], Awaitable[Any]],
         services = Services(specs, **options)
         try:
             await services.start()
+            await services.started()
             return await do(services)
         finally:
             await services.close()
@@ -84,6 +90,83 @@ def test_servers_start_together(tmp_path: Path) -> None:
     assert with_services(*pair, do=do) == ["ok", "ok"]
 
 
+def test_a_server_that_is_still_starting_is_waited_for_by_who_needs_it_and_by_nobody_else(tmp_path: Path) -> None:
+    quick, slow = embedded("stt"), embedded("tts", mood="meet", meet=tmp_path)
+
+    async def main() -> tuple[str, bool, str]:
+        services = Services([quick, slow])
+        try:
+            await services.start()
+            waiting = asyncio.ensure_future(asked(services, "tts"))
+            heard = await asked(services, "stt")
+            early = waiting.done()
+            (tmp_path / "somebody").touch()
+            return heard, early, await waiting
+        finally:
+            await services.close()
+
+    assert asyncio.run(main()) == ("ok", False, "ok")
+
+
+class Asks(Node):
+    """Talks to a server in its `open`, and to another one when it runs."""
+
+    server = "tests.child_server"
+    first: ServiceName = "stt"
+    second: ServiceName = "tts"
+
+    async def open(self) -> None:
+        async with self.ctx.http(self.first).post("/hello", json={}):
+            pass
+
+    async def run(self) -> AsyncIterator[Transcript]:
+        await self.__dict__["_go"].wait()
+        async with self.ctx.http(self.second).post("/hello", json={}) as response:
+            yield Transcript(await response.text())
+
+
+def asking(options: str) -> Graph:
+    text = f"""
+    services: {{stt: {{url: embedded}}, tts: {{url: embedded, options: {options}}}}}
+    nodes: {{a: {{type: asks}}, b: {{type: printer}}}}
+    edges: [a -> b]
+    """
+    return Graph.from_text(text, types={"asks": Asks, "printer": Printer})
+
+
+@pytest.mark.realtime
+def test_a_session_listens_before_a_server_is_there_that_no_open_talks_to(tmp_path: Path) -> None:
+    answers: list[str] = []
+
+    async def main() -> None:
+        node = Asks()
+        node.__dict__["_go"] = go = asyncio.Event()
+        session = Session(asking(f"{{mood: meet, meet: '{tmp_path}'}}"), nodes={"a": node})
+        session.watch(Transcript, lambda said: answers.append(said.text))
+        async with session, asyncio.timeout(10):
+            go.set()
+            (tmp_path / "somebody").touch()
+            await session.finished()
+
+    asyncio.run(main())
+
+    assert answers == ["ok"]
+
+
+@pytest.mark.realtime
+def test_a_server_that_cannot_start_ends_the_session_though_nobody_has_needed_it_yet() -> None:
+    async def main() -> None:
+        node = Asks()
+        node.__dict__["_go"] = asyncio.Event()
+        async with Session(asking("{mood: refuse}"), nodes={"a": node}) as session, asyncio.timeout(10):
+            await session.finished()
+
+    with pytest.raises(
+        ServiceError, match=r"service 'tts': its server tests\.child_server can't start: there is no model"
+    ):
+        asyncio.run(main())
+
+
 def test_options_reach_the_server_as_arguments() -> None:
     options = {"words_per_s": 4, "quick": True, "loud": False, "voice": None}
 
@@ -133,6 +216,7 @@ def test_one_server_that_fails_ends_the_others_too() -> None:
     async def main() -> None:
         try:
             await services.start()
+            await services.started()
         finally:
             started.update(services._children)
             await services.close()

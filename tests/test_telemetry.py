@@ -286,6 +286,7 @@ def test_opentelemetry_logs_as_before_when_all_is_sent(path: Path) -> None:
         ("OTEL_TRACES_EXPORTER", "zipkin", "OTEL_TRACES_EXPORTER=zipkin: this exporter isn't there"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "OTLP over grpc isn't there"),
         (ENDPOINT, "localhost:4318", "OTEL_EXPORTER_OTLP_ENDPOINT is no address of a server"),
+        (ENDPOINT, "http://localhost:99999", "OTEL_EXPORTER_OTLP_ENDPOINT is no address of a server"),
     ],
 )
 def test_an_environment_that_cant_be_followed_is_one_error(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from flowgraph.cli import doctor
+from flowgraph.interrupts import leave_at_once
 
 __all__ = ["app", "main"]
 
@@ -332,10 +334,31 @@ def about(
         raise typer.Exit
 
 
+def require_streams() -> None:
+    """A standard stream that is closed is given a place, or the first file or socket that is opened would be taken for it.
+
+    Without a standard output there is nothing that a command is good for.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)  # gets the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.exit("error: the standard output is closed\n  = to throw it away: > /dev/null")
+
+
 def main() -> None:
-    """The console script."""
+    """The command line."""
     # What a command imports stays: looking for garbage in it, again and again and once more at the end, would take a fifth of
     # `flow check`. What runs sessions enables it again.
     gc.disable()
     atexit.register(gc.freeze)
-    app()
+    leave_at_once()
+    require_streams()
+    try:
+        app()
+    finally:
+        leave_at_once()

@@ -29,17 +29,21 @@ services:
 nodes:
   # `flow nodes dialogue` says what every option means.
   dialogue:
-    end_silence: 400ms        # so much silence ends your turn: shorter answers faster, and cuts you off more often
+    # How much silence ends your turn: less answers faster, and cuts you off more often.
+    end: adaptive             # it depends on your words; `fixed`: it is always end_silence
+    finished_silence: 240ms   # where they sound finished
+    end_silence: 800ms        # where they don't tell, until your own pauses are known
+    unfinished_silence: 2s    # where they can't be the end
     speculate_after: 96ms     # begin to prepare an answer after so much silence; `off` waits until you have finished
     barge_in: auto            # may you interrupt? `headphones`: yes; `auto`: not where the microphone may hear the speaker
-    # system: file:prompt.txt
+    # system: file:prompt.txt    # beside this file
     # greeting: Hello, what can I do for you?
   # llm: {{model: llama3.1}}
   # llm: {{model: qwen3, extra: {{reasoning_effort: none}}}}    # on Ollama: answer at once, don't think first
   # tts: {{voice: af_heart}}
 
 # Checked at the end of each run: the first sound of an answer, counted from your last word.
-budget: {{first_audio_p95: 700ms}}
+budget: {{first_audio_p95: 1s}}
 """
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

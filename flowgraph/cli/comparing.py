@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import json
 import shlex
 import sys
@@ -22,11 +21,14 @@ from rich.text import Text
 
 from flowgraph import findings
 from flowgraph.cli.console import progress, stderr, stdout, tell_error
-from flowgraph.cli.inputs import address_of, input_settings, settings_by_ear
+from flowgraph.cli.inputs import address_of, settings_by_ear, with_input
 from flowgraph.compare import Comparison, LeftOut, RunResult
 from flowgraph.errors import FlowError
+from flowgraph.files import require_apart
 from flowgraph.gates import Gate
 from flowgraph.graph import Graph
+from flowgraph.interrupts import begin_work
+from flowgraph.interrupts import exit_code as interrupted
 from flowgraph.machine import cores, machine, versions
 from flowgraph.network import Conditions
 from flowgraph.node import ports
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
     from flowgraph.report import TurnReport
 
-INTERRUPTED = 130
 WIDE = 110
 """Characters of a terminal from which on tables are spaced out."""
 WIDE_BAR, NARROW_BAR = 30, 18
@@ -84,16 +85,18 @@ def compare_graphs(wishes: Wishes) -> int:
         from flowgraph import page
 
         page.require(wishes.picture, option="--picture")
+    require_apart({"--html": wishes.html, "--picture": wishes.picture})
     if wishes.record:
         _take_the_stage(graphs)
-    gc.enable()
+    begin_work()
     with contextlib.ExitStack() as stack:
         kept = wishes.html or wishes.record
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flowgraph-"))) if kept else None
         aloud = address_of(wishes.conversation).removeprefix("caller:") if wishes.record else ""
         left_out: list[LeftOut] = []
         needed = {next(iter(graphs)), *(name for gate in gates for name in (gate.graph, gate.other))}
-        results, code = _run(graphs, wishes.runs, Circumstances(conditions, folder, aloud), needed, left_out)
+        with contextlib.redirect_stdout(sys.stderr):  # what a node prints is no result
+            results, code = _run(graphs, wishes.runs, Circumstances(conditions, folder, aloud), needed, left_out)
         if not results:
             return code
         budgets = {name: graph.budget for name, graph in graphs.items()}
@@ -139,10 +142,10 @@ def _graphs(wishes: Wishes) -> dict[str, Graph]:
     _caller(wishes.conversation)
     found: dict[str, Graph] = {}
     for path in wishes.graphs:
-        graph = Graph.load(path, settings=wishes.settings)
-        caller = settings_by_ear(graph) if wishes.record else input_settings(graph, wishes.conversation)
-        settings = [*wishes.settings, *caller]
-        graph = Graph.load(path, settings=settings)
+        if wishes.record:
+            graph = Graph.load(path, settings=wishes.settings, derived=settings_by_ear)
+        else:
+            graph = with_input(path, wishes.conversation, settings=wishes.settings, option="--conversation")
         for warning in graph.warnings:
             stderr().print(Text(warning), soft_wrap=True)
         found[_unlike(graph.name, found)] = graph
@@ -208,7 +211,7 @@ def _run(
                 watching.finished(result)
         except KeyboardInterrupt:
             watching.say(f"stopped: {len(results)} of {sum(trial.counts for trial in trials)} runs were made")
-            return results, INTERRUPTED
+            return results, interrupted()
         except Exception as error:
             watching.stop()
             watching.say(f"{watching.what} failed:")

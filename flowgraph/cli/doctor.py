@@ -81,6 +81,9 @@ def _measured(checkup: Any, microphone: str, speaker: str, console: Console) -> 
 
     from rich.progress import BarColumn, Progress, TextColumn
 
+    from flowgraph.interrupts import begin_work
+
+    begin_work()
     columns = (TextColumn("listening"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=1.0)

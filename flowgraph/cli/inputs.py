@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flowgraph.errors import FlowError
+from flowgraph.graph import Graph
 from flowgraph.node import ports
-
-if TYPE_CHECKING:
-    from flowgraph.graph import Graph
+from flowgraph.specs import NodeSpec
 
 _SOUND = (".wav", ".wave")
 _CONVERSATION = (".yaml", ".yml")
@@ -23,24 +22,30 @@ class NoInput(FlowError):
     exit_code = 2
 
 
-def input_settings(graph: Graph, wish: str) -> list[str]:
-    """What `--set` would have to say. Raises NoInput."""
-    sources = [
-        name for name, spec in graph.nodes.items() if not ports(spec.cls).inputs and "device" in spec.cls.model_fields
-    ]
-    if not sources:
-        raise NoInput(f"{graph.path}: --input needs a node that listens to a device, such as `mic`")
-    address = address_of(wish).replace("${", "$${")
-    return [f"{name}.device={address}" for name in sources]
+def with_input(name: str, wish: str, *, settings: Sequence[str] = (), option: str = "--input") -> Graph:
+    """A graph that listens to that. `option`: who wishes it. Raises GraphError, NoInput."""
+    address = address_of(wish, option=option)
+    graph = Graph.load(name, settings=settings, derived=lambda nodes: _listening_to(nodes, address))
+    if not _sources(graph.nodes):
+        raise NoInput(f"{graph.path}: {option} needs a node that listens to a device, such as `mic`")
+    return graph
 
 
-def settings_by_ear(graph: Graph) -> list[str]:
+def _sources(nodes: Mapping[str, NodeSpec]) -> list[str]:
+    return [name for name, spec in nodes.items() if not ports(spec.cls).inputs and "device" in spec.cls.model_fields]
+
+
+def _listening_to(nodes: Mapping[str, NodeSpec], address: str) -> list[str]:
+    """What `--set` would have to say."""
+    return [f"{name}.device={address.replace('${', '$${')}" for name in _sources(nodes)]
+
+
+def settings_by_ear(nodes: Mapping[str, NodeSpec]) -> list[str]:
     """What `--set` would have to say for every node with a device to use the system's, and for a microphone that hears no speaker."""
-    nodes = graph.nodes.items()
-    found = [f"{name}.device=default" for name, spec in nodes if "device" in spec.cls.model_fields]
+    found = [f"{name}.device=default" for name, spec in nodes.items() if "device" in spec.cls.model_fields]
     return found + [
         f"{name}.barge_in=headphones"
-        for name, spec in nodes
+        for name, spec in nodes.items()
         if "barge_in" in spec.cls.model_fields and spec.options.get("barge_in", "auto") == "auto"
     ]
 

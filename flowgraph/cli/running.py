@@ -1,6 +1,7 @@
 """`flow run`: one session on the real clock, shown while it runs, and ended in good order.
 
-The first Ctrl-C closes the sources and lets what is on its way come through; the second one cancels.
+The first Ctrl-C closes the sources and lets what is on its way come through; the second one cancels. So does SIGTERM; a terminal that is
+closed (SIGHUP) counts once.
 """
 
 from __future__ import annotations
@@ -19,21 +20,22 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+import flowgraph
 from flowgraph.cli.console import stderr, stdout, tell_error
-from flowgraph.cli.inputs import input_settings
+from flowgraph.cli.inputs import with_input
 from flowgraph.display import Display, JsonLines, Lines, Live, Typed
 from flowgraph.errors import FlowError
+from flowgraph.files import require_apart, require_writable
 from flowgraph.graph import Graph
+from flowgraph.interrupts import BY_SIGNAL, ENDING, is_ignored, without_terminal
 from flowgraph.phases import phase
+from flowgraph.recording import require_sound
 from flowgraph.report import Report, TurnReport
 from flowgraph.session import Session
 from flowgraph.units import MS
 
 if TYPE_CHECKING:
     from flowgraph.telemetry import Telemetry
-
-BY_SIGNAL = 128
-"""Exit code 128 + the signal's number: 130 for Ctrl-C."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class Wishes:
 
 def run_graph(wishes: Wishes) -> int:
     """Run a graph to its end. Returns the exit code; raises GraphError before anything has started."""
-    graph = _prepared(wishes)
+    with _only_to_check():
+        graph = _prepared(wishes)
     telemetry = None
     if wishes.otel:
         from flowgraph.telemetry import Telemetry
@@ -64,23 +67,44 @@ def run_graph(wishes: Wishes) -> int:
     try:
         with asyncio.Runner() as runner:
             return runner.run(run.whole())
-    except KeyboardInterrupt:  # before our own handler was in place
+    except KeyboardInterrupt:  # before our own handler was in place, or behind it
         return BY_SIGNAL + signal.SIGINT
 
 
+@contextlib.contextmanager
+def _only_to_check() -> Iterator[None]:
+    """Behind the block, networkx and what uses it is gone: only a graph's check needs it, and it would be a tenth of a conversation's memory."""
+    gc.freeze()  # what was there before isn't searched for garbage
+    yield
+    vars(flowgraph).pop("checks", None)
+    for name in [name for name in sys.modules if name == "flowgraph.checks" or name.partition(".")[0] == "networkx"]:
+        del sys.modules[name]
+    gc.collect()
+    gc.unfreeze()
+
+
 def _prepared(wishes: Wishes) -> Graph:
-    from flowgraph.cli.typed import typed
+    from flowgraph.cli.looking import WrongArgument
 
-    graph = Graph.load(wishes.graph, settings=wishes.settings)
     if wishes.source and wishes.text:
-        from flowgraph.cli.looking import WrongArgument
-
         raise WrongArgument("--input and --text exclude each other", hint="with --text, the keyboard is the input")
     if wishes.source:
-        settings = [*wishes.settings, *input_settings(graph, wishes.source)]
-        graph = Graph.load(wishes.graph, settings=settings)
+        graph = with_input(wishes.graph, wishes.source, settings=wishes.settings)
+    else:
+        graph = Graph.load(wishes.graph, settings=wishes.settings)
     if wishes.text:
+        if sys.stdin is None:
+            raise WrongArgument(
+                "--text: the standard input is closed", hint="type, or give lines: flow run --text < FILE"
+            )
+        from flowgraph.cli.typed import typed
+
         graph = typed(graph)
+    require_writable(wishes.trace, "--trace")
+    require_writable(wishes.output, "--output", whole=True)
+    require_apart({"--trace": wishes.trace, "--output": wishes.output})
+    if wishes.output is not None:
+        require_sound(graph)
     for warning in graph.warnings:
         stderr().print(Text(warning), soft_wrap=True)
     return graph
@@ -91,7 +115,7 @@ def _display(wishes: Wishes) -> Display:
         return JsonLines()
     console = stdout()
     if wishes.text:
-        return Typed(console, echo=not sys.stdin.isatty())
+        return Typed(console, echo=not (sys.stdin and sys.stdin.isatty()))
     return Live(console) if console.is_terminal else Lines(console)
 
 
@@ -117,16 +141,17 @@ class Run:
         report = Report(session, lambda turn: self._on_turn(session, turn))
         failure: Exception | None = None
         refreshing = asyncio.get_running_loop().create_task(display.refresh())
-        display.starting([name for name, service in self._graph.services.items() if service.embedded])
         try:
-            with self._signals(), self._recording(session):
-                async with session:
-                    self._listening = True
-                    display.listening(time.perf_counter() - self._begun)
-                    try:
-                        await self._until_over(session)
-                    finally:
-                        report.finish()
+            with self._signals(), self._output_kept():
+                display.starting([name for name, service in self._graph.services.items() if service.embedded])
+                with self._recording(session):
+                    async with session:
+                        self._listening = True
+                        display.listening(time.perf_counter() - self._begun)
+                        try:
+                            await self._until_over(session)
+                        finally:
+                            report.finish()
         except asyncio.CancelledError:
             if not self._interrupts:
                 raise
@@ -174,7 +199,9 @@ class Run:
         main = asyncio.current_task()
         assert main is not None
         handled = []
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ENDING:
+            if is_ignored(number):
+                continue
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
                 loop.add_signal_handler(number, self._on_interrupt, number, main.cancel)
                 handled.append(number)
@@ -185,12 +212,22 @@ class Run:
                 loop.remove_signal_handler(number)
 
     def _on_interrupt(self, number: int, cancel: Callable[[], Any]) -> None:
+        if number not in (signal.SIGINT, signal.SIGTERM):  # SIGHUP
+            without_terminal()
+            if number in self._interrupts:  # the kernel tells it, and then the shell
+                return
         self._interrupts.append(number)
         if len(self._interrupts) == 1 and self._listening:
             self._display.stopping()
             self._stop.set()
         elif len(self._interrupts) <= 2:
             cancel()
+
+    @contextlib.contextmanager
+    def _output_kept(self) -> Iterator[None]:
+        """With --json, whoever else writes on the standard output (a `printer`, a library) writes on the standard error."""
+        with contextlib.redirect_stdout(sys.stderr) if self._wishes.json else contextlib.nullcontext():
+            yield
 
     # -- beside the display --------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from flowgraph.cli.console import stderr, stdout
 from flowgraph.errors import FlowError
+from flowgraph.files import require_apart, require_writable
 from flowgraph.moments import moments
 from flowgraph.tables import colour, total, turn_table
 from flowgraph.timeline import Timeline
@@ -65,6 +66,8 @@ def show_trace(wishes: Wishes) -> None:
     """Raises UnusableTrace, WrongArgument, and what writing or sending meets."""
     if wishes.turn is not None and wishes.slowest:
         raise WrongArgument("--turn and --slowest exclude each other", hint="give one of them")
+    require_writable(wishes.perfetto, "--perfetto")
+    require_apart({"FILE": wishes.file, "--perfetto": wishes.perfetto})
     timeline = Timeline.read(wishes.file)
     console = stdout()
     if wishes.perfetto is not None:

@@ -19,9 +19,11 @@ from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
 
+from flowgraph import interrupts
 from flowgraph.cli.console import progress, stderr, stdout
 from flowgraph.cli.inputs import CONVERSATIONS
 from flowgraph.errors import FlowError
+from flowgraph.files import require_apart, require_writable
 from flowgraph.graph import Graph
 from flowgraph.machine import cores, machine, versions
 from flowgraph.tuning import curve, dictated, evidence, replay, run, tables
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
     from flowgraph.findings import Grid
 
-INTERRUPTED = 130
 _PLAIN = re.compile(r"\d+m?s|(?!(?:true|false|null|yes|no|on|off|y|n)\b)[a-z][a-z_-]*")
 """What needs no quotes, and is nicer without."""
 SETS = ("fit", "report")
@@ -85,6 +86,7 @@ def tune_graph(wishes: Wishes) -> int:
     if late is not None:
         dictated.check(graph, [one for conversations in sets.values() for one in conversations])
     _require_outputs(wishes)
+    interrupts.begin_work()
     with _Watching(stderr()) as watching:
         try:
             heard = {name: _heard(graph, conversations, late, wishes, watching) for name, conversations in sets.items()}
@@ -92,7 +94,7 @@ def tune_graph(wishes: Wishes) -> int:
             tuned = run.tune(graph, fit, report, after, sweeps=sweeps, processes=cores(), progress=watching.swept)
         except KeyboardInterrupt:
             watching.say("stopped; what was heard of whole conversations is kept")
-            return INTERRUPTED
+            return interrupts.exit_code()
     about = _about(wishes, graph, sets)
     budgets = sorted({*curve.BUDGETS, budget})
     if wishes.json:
@@ -194,10 +196,9 @@ def _require_outputs(wishes: Wishes) -> None:
         from flowgraph import page
 
         page.require(wishes.picture, option="--picture")
-    if wishes.write is not None and (wishes.write.is_dir() or not wishes.write.absolute().parent.is_dir()):
-        raise WrongArgument(
-            f"--write {wishes.write}: no file can be written there", hint="name a YAML file in a folder that is there"
-        )
+    require_writable(wishes.write, "--write")
+    own = locate(wishes.graph, Path())  # the variant names it, so it can't stand in its place
+    require_apart({"GRAPH": own, "--html": wishes.html, "--picture": wishes.picture, "--write": wishes.write})
     if wishes.callers < 0:
         raise WrongArgument(f"--callers {wishes.callers}: nobody would speak", hint="1 or more")
 

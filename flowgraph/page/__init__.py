@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowgraph import findings
 from flowgraph.errors import FlowError
+from flowgraph.files import unwritable
 
 if TYPE_CHECKING:
     from flowgraph.compare import Comparison
@@ -37,10 +37,8 @@ def require(path: Path, *, option: str = "--html") -> None:
     missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise NoReport(f"{option} needs {' and '.join(missing)}", hint="pip install 'flowgraph[report]'")
-    folder = path.parent
-    if path.is_dir() or not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-        what = "it is a folder" if path.is_dir() else f"{folder} is no folder that can be written to"
-        raise NoReport(f"can't write {path}: {what}", hint=f"choose another {option}")
+    if why := unwritable(path):
+        raise NoReport(f"can't write {path}: {why}", hint=f"choose another {option}")
 
 
 def write(path: Path, comparison: Comparison, graphs: Mapping[str, Graph], about: Mapping[str, Any]) -> None:

@@ -137,7 +137,8 @@ def owner_with(graph: Graph, options: Options) -> NodeSpec:
     except ValueError as error:
         raise WrongSettings(f"{spec.name} with {dict(options)}: {error}") from None
     if problems:
-        raise WrongSettings(f"{spec.name} with {dict(options)}: {problems[0]}")
+        first = problems[0] if isinstance(problems[0], str) else problems[0][0]
+        raise WrongSettings(f"{spec.name} with {dict(options)}: {first}")
     return changed
 
 

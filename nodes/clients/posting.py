@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from flowgraph.errors import ServiceError
 from flowgraph.units import SECOND
-from nodes.clients.problems import refusal
+from nodes.clients.problems import named, refusal
 
 if TYPE_CHECKING:
     from flowgraph.services import HttpService
@@ -30,7 +30,7 @@ class Posted:
         """`first_ns`: the time until what `begun` means. `stall_ns`: between two portions after that."""
         self.begun = False
         """Set by the caller when what it waits for has come: from now on only a standstill is an error."""
-        self.who = f"service '{service.name}' ({service.address})"
+        self.who = service.who
         """As messages name it."""
         self._service = service
         self._exchange = service.post(path, json=body)
@@ -52,6 +52,8 @@ class Posted:
         try:
             if kind is None:
                 await self._settle()
+            elif isinstance(error, ServiceError):
+                named(error, self.who)
         finally:
             await self._exchange.__aexit__(kind, error, traceback)
 
@@ -83,7 +85,7 @@ class Posted:
         with contextlib.suppress(ServiceError, OSError):  # the status alone says enough
             while len(body) < LARGEST_ERROR and (portion := await self.read()):
                 body += portion
-        return refusal(self.who, self.status, body, wanted=wanted, key=self._service.key)
+        return refusal(self.who, self.status, body, wanted=wanted)
 
     async def _settle(self) -> None:
         self.begun, self._stall_s = True, min(self._stall_s, SETTLE_S)

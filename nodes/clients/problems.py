@@ -12,12 +12,15 @@ from flowgraph.errors import ServiceError
 LONGEST = 300
 """Characters of a service's own words that a message quotes."""
 
+_OTHER_SERVER = "is the URL that of the right server? this one doesn't take such requests"
 _HINTS = {
     401: 'set the service\'s key in the YAML (`key: "${…}"`)',
     403: "the service knows the key, but doesn't allow this",
     404: "is the URL right (without /v1 at its end), and the model installed?",
+    405: _OTHER_SERVER,
     413: "the text is too long for the service",
     429: "the service is busy, or the quota is used up",
+    501: _OTHER_SERVER,
     503: "the service is starting, loading its model, or full; try again in a moment",
 }
 
@@ -50,18 +53,24 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else line[: longest - 1].rstrip(" ,.;") + "…"
 
 
-def refusal(who: str, status: int, body: bytes | str, *, wanted: str = "", key: str = "") -> ServiceError:
+def refusal(who: str, status: int, body: bytes | str, *, wanted: str = "") -> ServiceError:
     """The error for `who`'s HTTP answer with a status of 400 or above.
 
-    `wanted`: a model or voice that the service may not know; the closest of those that it names is suggested. `key` is blotted
-    out should the service repeat it.
+    `wanted`: a model or voice that the service may not know; the closest of those that it names is suggested.
     """
     message = message_of(body)
     quoted = f": {shortened(message)}" if message else ""
     close = _closest(wanted, message) if wanted and wanted in message else ""
     hint = f"did you mean {close}?" if close else _HINTS.get(status, "see the server's log" if status >= 500 else "")
-    text = f"{who} answers {status}{quoted}"
-    return ServiceError(text.replace(key, "…") if key else text, hint=hint)
+    return ServiceError(f"{who} answers {status}{quoted}", hint=hint)
+
+
+def named(error: ServiceError, who: str) -> ServiceError:
+    """The same error, which says whose it is."""
+    if who not in error.message:
+        error.message = f"{who}: {error.message}"
+        error.args = (error.message,)
+    return error
 
 
 def _closest(wanted: str, message: str) -> str:

@@ -82,6 +82,7 @@ class Warmth:
             self._note(f"warming up: {error.message}")
 
     async def _is_ones_own(self) -> bool:
+        await self._service.there()
         return is_near(self._service.host) or await self._names_itself()
 
     async def _names_itself(self) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from flowgraph.errors import ServiceError
-from nodes.clients.problems import refusal
+from nodes.clients.problems import named, refusal
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
@@ -60,8 +60,11 @@ async def posted(
             response = await stack.enter_async_context(request)
         answer = Answer(response, who=who, limit_s=limit_s)
         if response.status >= 400:
-            raise refusal(who, response.status, await answer.whole(), wanted=wanted, key=service.key)
-        yield answer
+            raise refusal(who, response.status, await answer.whole(), wanted=wanted)
+        try:
+            yield answer
+        except ServiceError as error:
+            raise named(error, who) from None
 
 
 @asynccontextmanager
@@ -78,6 +81,7 @@ async def _patience(limit_s: float, who: str) -> AsyncIterator[None]:
 async def _posted_alone(
     service: HttpService, path: str, content: dict[str, Any]
 ) -> AsyncIterator[aiohttp.ClientResponse]:
+    await service.there()
     pool = service.session
     assert pool.connector is not None
     async with (

@@ -15,15 +15,27 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
+from flowgraph.document import close
 from flowgraph.errors import DeviceError
+from flowgraph.files import address_beside, beside
+from flowgraph.node import Placed
 
 Kind = Literal["default", "name", "file", "caller", "null"]
 Direction = Literal["input", "output"]
 
-DeviceName = Annotated[str, BeforeValidator(lambda value: "null" if value is None else value)]
-"""An option's type: a device address. YAML reads a bare `null` as nothing, which is what it means."""
-
 BUNDLED_CALLER = "demo"
+
+
+def _placed(address: str, folder: str) -> str:
+    """An address in a file of that folder, as the working directory sees it."""
+    kind, _, what = address.strip().partition(":")
+    if kind != "caller" or what.removesuffix(".yaml") in bundled_callers():
+        return address_beside(address, folder)
+    return f"caller:{beside(what, folder)}"
+
+
+DeviceName = Annotated[str, BeforeValidator(lambda value: "null" if value is None else value), Placed(_placed)]
+"""An option's type: a device address. YAML reads a bare `null` as nothing, which is what it means."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,7 +65,40 @@ def parse_address(text: str, direction: Direction) -> Address:
         return Address(kind, what)  # type: ignore[arg-type]
     if not text:
         raise ValueError("a device is missing: default, a name, file:PATH.wav, caller:CONVERSATION or null")
+    if meant := _misspelt(text, direction):
+        raise ValueError(f"'{text}' would be a part of a device's name: did you mean {meant}?")
     return Address("name", text)
+
+
+def _misspelt(text: str, direction: Direction) -> str:
+    """What is meant by a text that isn't a device's name: `caler:demo`, `question.wav`, `defualt`; "" for what may be one."""
+    kind, colon, what = text.partition(":")
+    if colon and what and not what.startswith(" ") and close(kind, ("file", "caller")):
+        return f"{'caller' if close(kind, ('caller',)) else 'file'}:{what}"
+    if text.lower().endswith((".wav", ".wave")):
+        return f"file:{text}"
+    if text.lower().endswith((".yaml", ".yml")) and direction == "input":
+        return f"caller:{text}"
+    words = ("default", "null")
+    near = (word for word in words if abs(len(text) - len(word)) <= 1 and close(text, (word,)))
+    return "" if text.lower() in words else next(near, "")
+
+
+def require_device(text: str, direction: Direction) -> None:
+    """Before anything starts: is it an address, and what it names a file that will do? Raises DeviceError, GraphError."""
+    from nodes.sound import wav
+
+    try:
+        address = parse_address(text, direction)
+    except ValueError as error:
+        raise DeviceError(str(error)) from None
+    if address.kind == "file":
+        check = wav.require_readable if direction == "input" else wav.require_writable
+        check(address.what)
+    elif address.kind == "caller":
+        from nodes.sound.conversation import load_conversation
+
+        load_conversation(conversation_path(address.what), listen=False)
 
 
 def bundled_callers() -> list[str]:

@@ -231,20 +231,21 @@ class Conversation(BaseModel):
         return noise
 
 
-def load_conversation(path: str | Path) -> Conversation:
+def load_conversation(path: str | Path, *, listen: bool = True) -> Conversation:
     """Read a conversation's YAML file, or make one of a folder of WAV files (each an utterance, in order of name).
 
+    Without `listen` only what can be seen at a glance is checked: where speech isn't annotated, it isn't looked for.
     Raises GraphError with everything that is wrong, each with its place in the file and what to do.
     """
     path = Path(path)
     if path.is_dir():
-        return _of_folder(path)
+        return _of_folder(path, listen=listen)
     document = _document(path)
     try:
         conversation = Conversation.model_validate(document.data, context=FROM_FILE)
     except ValidationError as error:
         raise GraphError([_problem_of(each, document) for each in error.errors()]) from None
-    return _with_sound(conversation, path.parent, document)
+    return _with_sound(conversation, path.parent, document, listen=listen)
 
 
 def annotate(samples: Samples, threshold_dbfs: float = VOICED_DBFS) -> tuple[Span, tuple[Span, ...]] | None:
@@ -287,16 +288,18 @@ def _estimate(utterance: RecordedUtterance) -> RecordedUtterance | None:
     return utterance.model_copy(update={"speech": (first + offset, last + offset), "pauses": moved, "estimated": True})
 
 
-def _of_folder(folder: Path) -> Conversation:
+def _of_folder(folder: Path, *, listen: bool) -> Conversation:
     names = sorted(file.name for file in folder.iterdir() if file.suffix.lower() == ".wav")
     if not names:
         hint = "put 16 kHz mono 16-bit WAV files there, one for each utterance, or name a conversation's YAML file"
         raise GraphError([Problem(f"there is no WAV file in {folder}", hint)])
     utterances = tuple(RecordedUtterance(audio=Path(name)) for name in names)
-    return _with_sound(Conversation(name=folder.name, utterances=utterances), folder)
+    return _with_sound(Conversation(name=folder.name, utterances=utterances), folder, listen=listen)
 
 
-def _with_sound(conversation: Conversation, folder: Path, document: Document | None = None) -> Conversation:
+def _with_sound(
+    conversation: Conversation, folder: Path, document: Document | None = None, *, listen: bool
+) -> Conversation:
     """Everything that can only be said with the WAV files at hand. Raises GraphError."""
     problems: list[Problem] = []
 
@@ -310,7 +313,7 @@ def _with_sound(conversation: Conversation, folder: Path, document: Document | N
     for number, utterance in enumerate(conversation.utterances):
         found = utterance.model_copy(update={"audio": folder / utterance.audio})
         try:
-            utterances.append(_checked(found))
+            utterances.append(_checked(found, listen=listen))
         except _Wrong as wrong:
             report(number, wrong.key, str(wrong), wrong.hint)
     if problems:
@@ -329,8 +332,8 @@ class _Wrong(Exception):
         self.hint = hint
 
 
-def _checked(utterance: RecordedUtterance) -> RecordedUtterance:
-    """The utterance with its annotation. Raises _Wrong."""
+def _checked(utterance: RecordedUtterance, *, listen: bool) -> RecordedUtterance:
+    """The utterance with its annotation; without `listen`, as far as there is one. Raises _Wrong."""
     name = utterance.audio.name
     try:
         frames = _frames_of(utterance.audio) + utterance.silent
@@ -343,7 +346,7 @@ def _checked(utterance: RecordedUtterance) -> RecordedUtterance:
             has = f"{frames} samples" + (", `silences` included" if silences else "")
             raise _Wrong(key, f"'{key}' {list(span)} reaches outside of {name}, which has {has}", hint)
     whole = utterance.model_copy(update={"range": utterance.range or (0, frames - 1)})
-    if whole.speech:
+    if whole.speech or not listen:
         return whole
     estimated = _estimate(whole)
     if estimated is None:

@@ -6,6 +6,15 @@ import tempfile
 from pathlib import Path
 
 from flowgraph.errors import FlowError
+from flowgraph.files import unmakeable
+
+OTHERWISE = "choose another `folder`, or `memory: true`"
+
+
+def require_folder(path: str) -> None:
+    """Before anything starts: can there be a `Folder`? Raises FlowError."""
+    if path and (why := unmakeable(path)):
+        raise FlowError(f"can't write sound files into {path}: {why}", hint=OTHERWISE)
 
 
 class Folder:
@@ -16,12 +25,11 @@ class Folder:
         self._count = 0
         try:
             self._temporary = None if path else tempfile.TemporaryDirectory(prefix="flowgraph-")
-            self._path = Path(self._temporary.name if self._temporary else path).expanduser()
+            self._path = Path(self._temporary.name if self._temporary else path)
             self._path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             where = path or tempfile.gettempdir()
-            hint = "choose another `folder`, or `memory: true`"
-            raise FlowError(f"can't write sound files into {where}: {error.strerror}", hint=hint) from None
+            raise FlowError(f"can't write sound files into {where}: {error.strerror}", hint=OTHERWISE) from None
 
     def next(self, name: str, suffix: str) -> Path:
         """`NAME-001.SUFFIX`, counting up."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import wave
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowgraph.errors import DeviceError
+from flowgraph.files import is_stream, unwritable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,19 +69,32 @@ class WavSource:
         self._file.close()
 
 
+def require_readable(path: str | Path) -> None:
+    """Before anything starts: is it a WAV file that can be read? Raises DeviceError. What comes by a pipe isn't touched."""
+    if not is_stream(path):
+        WavSource(path).close()
+
+
+def require_writable(path: str | Path) -> None:
+    """Before anything starts: can a `WavTarget` be there? Raises DeviceError."""
+    if why := unwritable(path, whole=True):
+        raise DeviceError(f"can't write {path}: {why}", hint="name a file in a folder that is there and may be written")
+
+
 class WavTarget:
     """A 16-bit WAV file that appears under its name when it is complete. Raises DeviceError.
 
-    Until then it is PATH.part: nobody finds half a file, and an older one stays until there is a new one.
+    Until then it is PATH.part: nobody finds half a file, and an older one stays until there is a new one. Where PATH is a link, that
+    is so for the file that it leads to.
     """
 
     def __init__(self, path: str | Path, rate_hz: int = 0, *, channels: int = 1) -> None:
         """`rate_hz`: 0 = `set_rate` comes before the first `write`."""
         self.path = Path(path)
         self.rate_hz = 0
-        self._part: Path | None = self.path.with_name(self.path.name + ".part")
-        if self.path.is_dir():
-            raise DeviceError(f"can't write {path}: it is a folder", hint="name a file, such as answer.wav")
+        require_writable(path)
+        self._whole = Path(os.path.realpath(path))
+        self._part: Path | None = self._whole.with_name(self._whole.name + ".part")
         try:
             self._raw = self._part.open("wb")
         except OSError as error:
@@ -112,7 +127,7 @@ class WavTarget:
         try:
             self._file.close()
             self._raw.close()
-            self._part.replace(self.path)
+            self._part.replace(self._whole)
         except OSError as error:
             raise DeviceError(f"can't write {self.path}: {error.strerror}", hint="is the disk full?") from None
         finally:

@@ -16,7 +16,7 @@ from rich.table import Table
 from tests.benchmarks import figures
 from tests.benchmarks.figures import Figure
 
-GROUPS = ("hops", "voice_activity", "startup", "virtual_time", "conversation")
+GROUPS = ("hops", "voice_activity", "startup", "listening", "virtual_time", "conversation")
 
 
 def measure(groups: list[str]) -> Iterator[Figure]:
@@ -31,7 +31,7 @@ def number(value: float | None) -> str:
 
 def row(figure: Figure) -> tuple[str, ...]:
     ratio = figure.ratio
-    verdict = "[green]met[/green]" if figure.within() else "[red]missed[/red]"
+    verdict = figure.verdict
     reference = f"{number(figure.reference)} {figure.unit}" if figure.reference else ""
     return (
         figure.name,
@@ -39,7 +39,7 @@ def row(figure: Figure) -> tuple[str, ...]:
         reference,
         f"{ratio:.2f}×" if ratio else "",
         figure.target,
-        verdict if figure.target else "",
+        f"[{'red' if verdict == 'missed' else 'green'}]{verdict}[/]" if verdict else "",
         figure.against or figure.note,
     )
 
@@ -61,6 +61,8 @@ def main() -> int:
             missed |= not figure.within()
         return int(missed)
     console = Console()
+    if not console.is_terminal:
+        console.width = 160
     table = Table(
         "what", "measured", "reference", "ratio", "target", "", "against",
         title=f"Python {platform.python_version()}, {platform.machine()}",

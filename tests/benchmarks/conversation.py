@@ -1,4 +1,7 @@
-"""The bundled conversation with the embedded servers, in real time, as `flow run` holds it. Takes about a minute."""
+"""The bundled conversation with the embedded servers, in real time, as `flow run` holds it. Takes about a minute.
+
+What it costs is held against `bare`, which runs beside it: what slows the one down slows down the other.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.bare import beside
 from tests.benchmarks.figures import Figure, median
-from tests.benchmarks.startup import FLOW
+from tests.benchmarks.startup import FLOW, ROOT
 
-CALLER = (
-    "--input", "caller:demo", "--set", "speaker.device=null", "--set", "dialogue.barge_in=headphones", "--json"
-)  # fmt: skip
+CALLER = ("--input", "caller:demo", "--set", "speaker.device=null", "--set", "dialogue.barge_in=headphones")
+BARE_S = 30.0
 SERVICES = {"stt", "llm", "tts"}
 """Their working time on the critical path is their own; everything else between two devices is ours."""
 TICKS = os.sysconf("SC_CLK_TCK")
+MOST_CPU = 2.0
+"""Times what `bare` takes."""
+BARE = "bare asyncio, aiohttp, onnxruntime"
 
 
 class Observed:
@@ -32,11 +38,22 @@ class Observed:
         self.peak_mb = 0.0
         self.lasted_s = 0.0
         """From `listening` to the end."""
+        self.errors = ""
+        """What it wrote on stderr."""
+        self.exit_code = 0
 
-    def run(self) -> None:
-        """Raises RuntimeError where the conversation doesn't succeed."""
-        command = [sys.executable, "-c", FLOW, "run", "optimized", *CALLER]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    @property
+    def cpu_a_minute(self) -> float:
+        """Seconds of a processor."""
+        return self.cpu_s / self.lasted_s * 60
+
+    def run(self, *arguments: str, cwd: Path | None = None) -> None:
+        """`flow run optimized --json` with these arguments."""
+        command = [sys.executable, "-c", FLOW, "run", "optimized", "--json", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(
+            command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
             assert process.stdout is not None
             assert process.stderr is not None
             started = cpu_before = 0.0
@@ -48,9 +65,8 @@ class Observed:
                 elif event["event"] != "summary":
                     self.cpu_s = self._look(process.pid) - cpu_before
                 self.lasted_s = time.monotonic() - started
-            errors = process.stderr.read()
-        if process.returncode:
-            raise RuntimeError(f"the conversation failed with exit code {process.returncode}:\n{errors}")
+            self.errors = process.stderr.read()
+        self.exit_code = process.returncode
 
     def _look(self, pid: int) -> float:
         """Its CPU seconds so far; remembers its memory."""
@@ -78,13 +94,18 @@ def added_ms(turn: dict[str, Any]) -> float:
 
 def figures() -> Iterator[Figure]:
     observed = Observed()
-    observed.run()
+    with beside(BARE_S) as bare:
+        observed.run(*CALLER)
+    if observed.exit_code:
+        raise RuntimeError(f"the conversation failed with exit code {observed.exit_code}:\n{observed.errors}")
     turns = [turn for turn in observed.the("summary")["turns"] if turn["latency_ms"] is not None]
     latencies = [turn["latency_ms"] for turn in turns]
     added = sorted(added_ms(turn) for turn in turns)
-    yield Figure("flow run, until it listens", observed.the("listening")["after_ms"], "ms", most=2500)
     yield Figure("first sound, p50 (embedded servers)", median(latencies), "ms", most=1000, note=f"{len(turns)} turns")
     yield Figure("added by the graph to a turn, p50", median(added), "ms", most=5)
     yield Figure("added by the graph to a turn, most", added[-1], "ms", most=15)
-    yield Figure("CPU for a minute of conversation", observed.cpu_s / observed.lasted_s * 60, "s", most=3)
-    yield Figure("peak memory, servers not counted", observed.peak_mb, "MB", most=120)
+    cpu_s = bare.result()["cpu_s"] / BARE_S * 60
+    yield Figure(
+        "CPU for a minute of conversation", observed.cpu_a_minute, "s", cpu_s, BARE, most_ratio=MOST_CPU, most=3
+    )
+    yield Figure("peak memory, servers not counted", observed.peak_mb, "MB", bare.result()["peak_mb"], BARE, most=120)

@@ -17,6 +17,7 @@ import graphs
 from tests.benchmarks.figures import Figure, best_of
 
 ROUNDS = 9
+ROOT = Path(__file__).parents[2]
 OPTIMIZED = Path(graphs.__path__[0]) / "optimized.yaml"
 FLOW = "import sys; from flowgraph.cli import main; sys.argv[0] = 'flow'; main()"
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import subprocess
 import sys
 from typing import Literal
 
 import pytest
 
-from tests.benchmarks.figures import Figure
+from tests.benchmarks.figures import SLACK, Figure
 from tests.benchmarks.virtual_time import silent_after_blocks
-
-SLACK = 1.5
-"""A busy machine may make a figure this much worse than its target before a test fails."""
 
 
 def measured(group: str) -> list[Figure]:
@@ -28,16 +27,16 @@ def measured(group: str) -> list[Figure]:
 
 @pytest.mark.alone
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("group", ["hops", "voice_activity", "startup"])
+@pytest.mark.parametrize("group", ["hops", "voice_activity", "startup", "listening", "virtual_time"])
 def test_the_ratios_are_within_their_targets(group: str) -> None:
-    figures = measured(group)
+    figures = [figure for figure in measured(group) if figure.most_ratio is not None]
 
-    ratios = {figure.name: round(figure.ratio, 2) for figure in figures if figure.ratio is not None}
-    allowed = {figure.name: figure.most_ratio * SLACK for figure in figures if figure.most_ratio is not None}
-    assert len(ratios) >= 1
-    if any(ratios[name] > most for name, most in allowed.items()):
-        again = {figure.name: round(figure.ratio, 2) for figure in measured(group) if figure.ratio is not None}
+    ratios = {figure.name: figure.ratio or math.inf for figure in figures}
+    assert ratios
+    if not all(figure.within(SLACK) for figure in figures):
+        again = {figure.name: figure.ratio or math.inf for figure in measured(group)}
         ratios = {name: min(ratio, again[name]) for name, ratio in ratios.items()}
+    allowed = {figure.name: figure.most_ratio * SLACK for figure in figures if figure.most_ratio is not None}
     assert {name: ratio for name, ratio in ratios.items() if ratio > allowed[name]} == {}, f"allowed: {allowed}"
 
 
@@ -48,10 +47,14 @@ def test_the_device_is_silent_within_a_block_of_the_decision_and_was_playing_unt
     assert 0 < silent_after_blocks(kind) <= 1
 
 
-def test_a_figure_is_judged_by_its_ratio_and_by_its_limit() -> None:
+def test_a_figure_is_judged_by_its_ratio_and_without_one_by_its_limit() -> None:
     figure = Figure("x", 3.0, "µs", reference=1.0, most_ratio=2.5, most=4.0)
 
-    assert not figure.within()
-    assert figure.within(1.5)
-    assert not Figure("x", 5.0, "µs", most=4.0).within()
-    assert figure.target == "≤ 4 µs and ≤ 2.5×"
+    assert (figure.within(), figure.within(1.5), figure.verdict) == (False, True, "missed")
+    assert figure.target == "≤ 2.5× (≤ 4 µs)"
+    assert dataclasses.replace(figure, most_ratio=3).verdict == "met"
+    assert dataclasses.replace(figure, most_ratio=3, most=2.0).verdict == "met by ratio"
+    assert not dataclasses.replace(figure, reference=None).within(), "nothing to judge it by"
+    assert Figure("x", 4.0, "µs", most=4.0).verdict == "met"
+    assert Figure("x", 5.0, "µs", most=4.0).verdict == "missed"
+    assert Figure("x", 5.0, "µs").verdict == ""

@@ -1,6 +1,7 @@
 """A conversation on virtual time: how long 39 s of it take, and how soon after an advance, or a pause, the device is silent.
 
-In CPU time, of all threads: nothing waits here, and whatever else the machine does at the time isn't counted.
+In CPU time, of all threads: nothing waits here, and whatever else the machine does at the time isn't counted. Beside it, what the same loop
+takes without an engine: for facts, tasks that hand them on by queues; over the wire, `bare`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Literal
 
+import aiohttp
 import numpy as np
 
 from flowgraph.frame import Frame
@@ -20,13 +22,21 @@ from flowgraph.node import Node
 from flowgraph.session import Session
 from flowgraph.testing import run_virtual
 from flowgraph.units import MS, SECOND
+from flowgraph.wire import Wire
+from nodes.servers import scripted
+from nodes.sound.conversation import load_conversation
 from nodes.vocabulary import End, Heard, Speech, SpeechStarted, Transcript, Voice
-from tests.benchmarks.figures import Figure
-from tests.spoken import TYPES
-from tests.test_scenarios import AUDIBLE, converse, interruptions
+from tests.benchmarks.bare import listen, recorded, silero
+from tests.benchmarks.figures import Figure, best_of
+from tests.spoken import TYPES, Thinker, Voicebox
+from tests.test_scenarios import AUDIBLE, DEMO, converse, interruptions
 
 CONVERSATION_S = 39
 ROUNDS = 3
+MOST_FACTS = 4.0
+"""Times the bare one: that of a frame over an edge through an `async def` node."""
+MOST_WIRE = 3.0
+"""Times the bare one, which hears but doesn't answer: half of a conversation is answers."""
 BLOCK_NS = 10 * MS
 FADE_NS = 5 * MS
 """At the head of the first silent block, the last value decays instead of clicking."""
@@ -106,6 +116,53 @@ def facts_s() -> float:
     return time.process_time() - started
 
 
+def bare_facts_s() -> float:
+    """The same facts at the same times, and answers in as many pieces, through tasks and queues."""
+    spoken = Thinker().answer.split()
+    heard = []
+
+    async def main() -> None:
+        to_dialogue, to_llm, to_tts, to_speaker = (asyncio.Queue[str | None](64) for _ in range(4))
+        loop = asyncio.get_running_loop()
+
+        async def user() -> None:
+            began = loop.time()
+            for window in range(CONVERSATION_S * 1000 // 32):
+                await asyncio.sleep(began + (window + 1) * 0.032 - loop.time())
+                await to_dialogue.put("question" if window % 125 == 46 else "")
+            await to_dialogue.put(None)
+
+        async def link(before: asyncio.Queue[str | None], after: asyncio.Queue[str | None], wait_s: float) -> None:
+            while (item := await before.get()) is not None:
+                if item:
+                    await asyncio.sleep(wait_s)
+                    await after.put(item)
+            await after.put(None)
+
+        async def tts() -> None:
+            while await to_tts.get() is not None:
+                await asyncio.sleep(Voicebox().delay / SECOND)
+                for word in spoken:
+                    await to_speaker.put(word)
+            await to_speaker.put(None)
+
+        async def speaker() -> None:
+            while (word := await to_speaker.get()) is not None:
+                await asyncio.sleep(0.1)
+                heard.append(word)
+
+        async with asyncio.TaskGroup() as group:
+            for work in (
+                user(), link(to_dialogue, to_llm, 0.0), link(to_llm, to_tts, Thinker().delay / SECOND), tts(), speaker()
+            ):  # fmt: skip
+                group.create_task(work)
+
+    started = time.process_time()
+    run_virtual(main())
+    assert len(heard) >= CONVERSATION_S // 4 * len(spoken)
+    return time.process_time() - started
+
+
 def wire_s() -> float:
     """Of 39 s of the bundled conversation, sound and sockets included."""
     started = time.process_time()
@@ -114,6 +171,21 @@ def wire_s() -> float:
     lasted_ns = run.frames[-1].at - run.frames[0].at
     assert all(turn.answered for turn in run.report.turns)
     return took * CONVERSATION_S * SECOND / lasted_ns
+
+
+def bare_wire_s() -> float:
+    """`bare` for as long, with the same recogniser behind the same wire."""
+    wire = Wire({"stt": scripted.stt(scripted.lines_of(load_conversation(DEMO)))})
+
+    async def main() -> None:
+        await wire.open()
+        async with aiohttp.ClientSession(connector=wire.connector()) as session:
+            await listen(session, "http://stt", silero(), recorded(), CONVERSATION_S)
+        await wire.close()
+
+    started = time.process_time()
+    run_virtual(main())
+    return time.process_time() - started
 
 
 def silent_after_blocks(kind: Literal["advance", "pause"]) -> float:
@@ -141,12 +213,16 @@ def silent_after_blocks(kind: Literal["advance", "pause"]) -> float:
 
 def figures() -> Iterator[Figure]:
     assert Frame.__setattr__ is object.__setattr__, "frames are guarded: that slows them down"
+    facts, bare_facts = best_of(2 * ROUNDS, facts_s, bare_facts_s)
     yield Figure(
-        "39 s of conversation on virtual time, facts given", min(facts_s() for _ in range(ROUNDS)), "s", most=0.1
-    )
+        "39 s of conversation on virtual time, facts given",
+        min(facts), "s", min(bare_facts), "bare asyncio.Queue and tasks", most_ratio=MOST_FACTS, most=0.1,
+    )  # fmt: skip
+    wire, bare_wire = best_of(ROUNDS, wire_s, bare_wire_s)
     yield Figure(
-        "39 s of conversation on virtual time, over the wire", min(wire_s() for _ in range(ROUNDS)), "s", most=1
-    )
+        "39 s of conversation on virtual time, over the wire",
+        min(wire), "s", min(bare_wire), "bare asyncio, aiohttp, onnxruntime", most_ratio=MOST_WIRE, most=1,
+    )  # fmt: skip
     advanced, paused = silent_after_blocks("advance"), silent_after_blocks("pause")
     yield Figure("advance until the device is silent", advanced, "blocks", most=1, note="and a fade of 5 ms")
     yield Figure("pause until the device is silent", paused, "blocks", most=1, note="and a fade of one block")

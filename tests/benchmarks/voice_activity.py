@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from flowgraph.units import MS, SECOND
-from nodes.vad import ONNX_16_KHZ, ONNX_ANY, Vad, _model_file
+from nodes.vad import Vad
 from nodes.vocabulary import Audio
+from tests.benchmarks.bare import silero
 from tests.benchmarks.figures import Figure, median
 
 WINDOWS = 500
@@ -30,21 +31,11 @@ def node_ms(windows: list[Audio]) -> float:
 
 
 def bare_ms(windows: list[Audio]) -> float:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(
-        str(_model_file(*ONNX_16_KHZ, ONNX_ANY)), options, providers=["CPUExecutionProvider"]
-    )
-    context, state, rate = np.zeros(64, np.float32), np.zeros((2, 1, 128), np.float32), np.array(16_000)
+    judge = silero()
     took = []
     for frame in windows:
         started = time.perf_counter()
-        given = np.concatenate([context, frame.samples])[None]
-        _, state = session.run(None, {"input": given, "state": state, "sr": rate})
-        context = frame.samples[-64:]
+        judge(frame.samples)
         took.append(time.perf_counter() - started)
     return median(took) * 1e3
 

@@ -435,7 +435,7 @@ MUTANTS = (
     # -- 10: every prompt ends ---------------------------------------------------------------------------------------------
     Mutant(
         10, "no End where a node fails", WORKER,
-        "                self._end_attempt(frame, failure.message)\n",
+        "                self._end_attempt(frame, failure.cause)\n",
         "                pass\n",
     ),
     Mutant(
@@ -826,7 +826,7 @@ MUTANTS = (
     ),
     Mutant(
         14, "what is wrong while warming isn't told", SESSION,
-        "            self._tell(str(error))\n\n    def _http", "            pass\n\n    def _http", EVERY,
+        "            self._tell(str(unreachable))\n", "            pass\n", EVERY,
     ),
     Mutant(
         14, "servers are started behind what is slow to import", "flowgraph/services.py",

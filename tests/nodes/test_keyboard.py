@@ -5,10 +5,12 @@ import io
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flowgraph.errors import NodeFailed
 from flowgraph.frame import Frame
 from flowgraph.node import Node
 from flowgraph.session import Session
@@ -83,6 +85,15 @@ def test_a_standard_input_without_a_descriptor_is_read_too(monkeypatch: pytest.M
     monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo\n"))
 
     assert [line.strip() for line in lines_of_stdin()] == ["one", "two"]
+
+
+@pytest.mark.realtime
+def test_a_standard_input_that_cannot_be_read_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "written").open("w") as file:
+        monkeypatch.setattr("sys.stdin", file)
+
+        with pytest.raises(NodeFailed, match="can't read the standard input: Bad file descriptor"):
+            held({"keyboard": Keyboard()})
 
 
 @pytest.mark.realtime

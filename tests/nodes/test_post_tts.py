@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from flowgraph.errors import NodeFailed
+from flowgraph.errors import GraphError, NodeFailed
 from flowgraph.frame import Frame
+from flowgraph.graph import Graph
 from flowgraph.node import Node
 from flowgraph.session import Session
 from flowgraph.testing import graph_of, run_virtual, services_of
@@ -184,26 +185,20 @@ def test_what_is_no_sound_is_an_error(tts: Tts, message: str, kind: str, persist
     assert message in str(raised.value)
 
 
-class Feed(Node):
-    async def run(self) -> AsyncIterator[Token | End]:
-        yield Token("Hello.")
-        yield End()
+@pytest.mark.parametrize(
+    ("graph", "settings", "said"),
+    [
+        ("baseline", ["tts.format=pcm"], "tts.format: with pcm it makes Speech, which nobody takes here"),
+        ("steps/03-playback", ["tts.format=wav"], "tts.format: with wav it makes SpeechFile, which nobody takes here"),
+    ],
+)
+def test_a_format_that_its_consumer_does_not_take_is_told_before_the_start(
+    graph: str, settings: list[str], said: str
+) -> None:
+    with pytest.raises(GraphError) as caught:
+        Graph.load(graph, settings=settings, environ={})
 
-
-class Ears(Node):
-    def process(self, frame: Speech | End) -> None: ...
-
-
-def test_a_format_that_its_consumer_does_not_take_is_an_error_at_the_start() -> None:
-    nodes: dict[str, Node] = {"feed": Feed(), "tts": PostTts(format="wav"), "ears": Ears()}
-    graph = graph_of(nodes, ("feed", "tts"), ("tts", "ears"))
-
-    async def start() -> None:
-        async with Session(graph, nodes=nodes):
-            pass
-
-    with pytest.raises(NodeFailed, match=r"with format: wav it makes SpeechFile, which nobody takes.*\n.*format: pcm"):
-        run_virtual(start())
+    assert [problem.message for problem in caught.value.problems] == [said]
 
 
 def test_text_of_an_interrupted_answer_is_not_spoken_with_the_next() -> None:

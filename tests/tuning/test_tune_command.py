@@ -127,7 +127,8 @@ def test_one_set_of_voices_is_said_to_be_one(users: Path) -> None:
         (["optimized", "--llm", "200"], "--llm 200"),
         (["optimized", "--fit", "demo"], "--fit without --report"),
         (["optimized", "--callers", "-1"], "nobody would speak"),
-        (["optimized", "--write", "/nowhere/mine.yaml"], "no file can be written there"),
+        (["optimized", "--write", "/nowhere/mine.yaml"], "can't write /nowhere/mine.yaml"),
+        (["optimized", "--html", "a.html", "--write", "a.html"], "--html and --write name the same file"),
         (["optimized", "--html", "/nowhere/page.html"], "can't write /nowhere/page.html"),
         (["optimized", "--picture", "/nowhere/curve.svg"], "can't write /nowhere/curve.svg"),
         (["optimized", "--set", "dialogue.end_silense=1s"], "end_silense"),
@@ -139,6 +140,16 @@ def test_what_can_not_be_meant_is_told_before_anything_starts(arguments: list[st
     assert done.exit_code == 2
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.output
+
+
+def test_a_graph_is_not_overwritten_by_its_own_variant(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("extends: optimized\n", encoding="utf-8")
+    done = flow(str(mine), "-c", "demo", "--write", str(mine))
+
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: GRAPH and --write name the same file")
+    assert mine.read_text(encoding="utf-8") == "extends: optimized\n"
 
 
 def test_users_who_never_pause_are_of_no_use(tmp_path: Path) -> None:

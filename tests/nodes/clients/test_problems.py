@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from nodes.clients.problems import error_in, message_of, refusal, shortened
+from flowgraph.errors import ServiceError
+from nodes.clients.problems import error_in, message_of, named, refusal, shortened
 
 
 @pytest.mark.parametrize(
@@ -45,12 +46,21 @@ def test_a_closer_name_is_suggested() -> None:
     )
 
 
-def test_a_key_is_never_repeated() -> None:
-    error = refusal(
-        "the LLM service 'llm'", 401, '{"error": {"message": "Incorrect API key: sk-secret"}}', key="sk-secret"
-    )
-    assert "sk-secret" not in str(error)
+def test_without_a_key_it_says_where_to_set_it() -> None:
+    error = refusal("the LLM service 'llm'", 401, '{"error": {"message": "Missing API key"}}')
     assert "set the service's key" in error.hint
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_server_that_takes_no_such_request_may_be_another_one(status: int) -> None:
+    assert "is the URL" in refusal("service 'tts' (http://host)", status, "<title>Error response</title>").hint
+
+
+def test_an_error_without_a_name_gets_one_and_an_error_with_it_stays() -> None:
+    error = named(ServiceError("the answer was cut off"), "service 'llm' (http://llm)")
+
+    assert str(error) == "service 'llm' (http://llm): the answer was cut off"
+    assert str(named(error, "service 'llm' (http://llm)")) == "service 'llm' (http://llm): the answer was cut off"
 
 
 @pytest.mark.parametrize("value", [{"error": None, "choices": []}, {"choices": []}, [], None, {"type": "Results"}])

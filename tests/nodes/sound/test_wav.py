@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import wave
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from flowgraph.errors import DeviceError
-from nodes.sound.wav import WavSource, WavTarget
+from nodes.sound.wav import WavSource, WavTarget, require_readable
 
 RAMP = np.linspace(-0.9, 0.9, 800, dtype=np.float32)
 
@@ -74,3 +75,40 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert "folder" in caught.value.hint
     with pytest.raises(DeviceError, match="it is a folder"):
         WavTarget(tmp_path, 16_000)
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+
+    for path in (pipe, tmp_path / "link"):
+        with pytest.raises(DeviceError, match="can't be replaced"):
+            WavTarget(path, 16_000)
+
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_a_link_and_what_it_leads_to_is_written(tmp_path: Path, there: bool) -> None:
+    (tmp_path / "folder").mkdir()
+    file, link = tmp_path / "folder" / "a.wav", tmp_path / "link.wav"
+    link.symlink_to(Path("folder") / "a.wav")
+    if there:
+        file.write_bytes(b"the one before")
+    target = WavTarget(link, 16_000)
+    target.write(RAMP)
+    target.save()
+
+    assert link.is_symlink()
+    assert WavSource(file).read(1000) == pytest.approx(RAMP, abs=1e-4)
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["a.wav"]
+
+
+def test_a_pipe_is_not_read_before_its_time(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    require_readable(tmp_path / "pipe")
+    with pytest.raises(DeviceError, match="can't read"):
+        require_readable(tmp_path / "gone.wav")
