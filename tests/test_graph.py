@@ -26,6 +26,16 @@ GRAPHS = Path(__file__).parents[1] / "graphs"
 OPTIMIZED = (GRAPHS / "optimized.yaml").read_text()
 
 
+OPTIONAL = """\
+extends: optimized
+nodes: {{whole: {{type: post_tts}}}}
+edges:
+  - mic -> vad -> dialogue
+  {edges}
+"""
+"""Nodes that ship, and take more than what they work on."""
+
+
 def graph(text: str, *options: str, **environ: str) -> Graph:
     return Graph.from_text(text, settings=options, environ=environ, types=TYPES)
 
@@ -410,6 +420,25 @@ def test_a_message_of_a_nodes_own_check_shows_no_secret() -> None:
         Graph.from_text(text, types={**TYPES, "odd": Odd}, environ={"VOICE": "sk-12345"})
 
     assert [(p.message, p.column) for p in caught.value.problems] == [("odd: voice ${VOICE} is not known", 51)]
+
+
+@pytest.mark.parametrize(
+    ("edges", "said"),
+    [
+        ("- vad -> stt", "nothing feeds 'stt' the Audio that it needs"),
+        ("- dialogue.prefix -> llm", "nothing feeds 'llm' the Prompt that it needs"),
+        ("- llm.end -> split", "nothing feeds 'split' the Token that it needs"),
+        ("- llm -> tts", "nothing feeds 'tts' the Sentence that it needs"),
+        ("- llm -> speaker", "nothing feeds 'speaker' the Speech that it needs"),
+        ("- llm.end -> whole", "nothing feeds 'whole' the Token that it needs"),
+    ],
+)
+def test_a_node_that_is_fed_something_else_than_it_works_on_is_told(edges: str, said: str) -> None:
+    text = OPTIONAL.format(edges=edges)
+    with pytest.raises(GraphError) as caught:
+        Graph.from_text(text, environ={})
+
+    assert said in [problem.message for problem in caught.value.problems]
 
 
 # -- finding classes ----------------------------------------------------------------------------------------------------

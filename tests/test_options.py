@@ -75,6 +75,7 @@ def wrong(**options: Any) -> list[Wrong]:
         ({"pace": "1ms"}, "expected a duration of at least 10ms, found 1ms"),
         ({"end": "soon"}, "expected off or a duration such as 400ms, found soon"),
         ({"limit": "x"}, "expected a duration such as 400ms, found x"),
+        ({"limit": f"{'9' * 400}ms"}, f"expected a duration such as 400ms, found {'9' * 400}ms"),
         ({"buffer": "many"}, "expected a size such as 64KiB, found many"),
         ({"quiet": "loud"}, "expected true or false, found loud"),
         ({"words": "one"}, "expected a list, each text, found one"),
