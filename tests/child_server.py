@@ -28,6 +28,8 @@ def main() -> None:
     print("I am", os.getpid(), file=sys.stderr, flush=True)
     match options.mood:
         case "refuse":
+            if options.meet:
+                meet(Path(options.meet))
             say({"error": "there is no model", "hint": "download one"})
             sys.exit(1)
         case "babble":

@@ -154,11 +154,13 @@ def test_a_session_listens_before_a_server_is_there_that_no_open_talks_to(tmp_pa
 
 
 @pytest.mark.realtime
-def test_a_server_that_cannot_start_ends_the_session_though_nobody_has_needed_it_yet() -> None:
+def test_a_server_that_cannot_start_ends_the_session_though_nobody_has_needed_it_yet(tmp_path: Path) -> None:
     async def main() -> None:
         node = Asks()
         node.__dict__["_go"] = asyncio.Event()
-        async with Session(asking("{mood: refuse}"), nodes={"a": node}) as session, asyncio.timeout(10):
+        session = Session(asking(f"{{mood: refuse, meet: '{tmp_path}'}}"), nodes={"a": node})
+        async with session, asyncio.timeout(10):
+            (tmp_path / "somebody").touch()  # by now it listens
             await session.finished()
 
     with pytest.raises(

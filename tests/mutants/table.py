@@ -821,6 +821,21 @@ MUTANTS = (
         "            self.rewarm()  # an attempt that is withdrawn", "            pass  # an attempt that is withdrawn", WIRES,
     ),
     Mutant(
+        14, "a session waits for servers that nobody needs yet", "flowgraph/services.py",
+        "            self._watch(child)\n\n    async def started",
+        "            self._watch(child)\n        await self.started()\n\n    async def started",
+        ("tests/test_services.py",),
+    ),
+    Mutant(
+        14, "a request doesn't wait for a server that is still starting", HTTP,
+        "            url = await self._coming()\n", '            url = "http://127.0.0.1:9"\n', ("tests/test_services.py",),
+    ),
+    Mutant(
+        14, "a server that can't start ends nothing", SESSION,
+        "        except ServiceError as error:\n            self._end_with(error)\n",
+        "        except ServiceError:\n", ("tests/test_services.py",),
+    ),
+    Mutant(
         14, "at the start nothing is warmed", SESSION,
         "            self._spawn(self._warm(self._services))", "            pass", EVERY,
     ),
