@@ -57,10 +57,12 @@ class Session:
         trace: str | Path | None = None,
         say: Callable[[str], None] | None = None,
         nodes: dict[str, Node] | None = None,
+        all_servers: bool = False,
     ) -> None:
         """`services`: instead of those that the graph declares (tests). `trace`: a JSONL file.
 
         `say`: told each line for the user; what it raises ends the session. `nodes`: ready instances to run instead of fresh ones (tests).
+        `all_servers`: don't begin before every server of ours answers, so that none is still starting while something is measured.
         """
         self.graph = graph
         self.said: list[str] = []
@@ -69,6 +71,7 @@ class Session:
         self._trace_path = trace
         self._say = say
         self._given = nodes or {}
+        self._all_servers = all_servers
         self._watches: list[tuple[type[Frame], Watch]] = []
         self._workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -222,6 +225,8 @@ class Session:
             worker = self._workers[owner]
             self.turn.by = lambda: worker.current.id if worker.current is not None else 0
         self._observe()
+        if self._services is not None and self._all_servers:
+            await self._services.started()
         await self._open()
         virtual = getattr(loop, "is_virtual", False)
         if not virtual:  # there, a pause costs no time

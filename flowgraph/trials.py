@@ -97,7 +97,7 @@ def start_each(
 
 async def _start(trial: Trial, circumstances: Circumstances) -> None:
     services = _services(trial, circumstances.conditions) if trial.graph.services else None
-    async with Session(trial.graph, services=services):
+    async with Session(trial.graph, services=services, all_servers=True):
         pass
 
 
@@ -135,7 +135,7 @@ async def run_trial(trial: Trial, circumstances: Circumstances, *, services: Ser
     graph = trial.graph
     if services is None and graph.services:
         services = _services(trial, circumstances.conditions)
-    session = Session(graph, services=services, say=circumstances.say)
+    session = Session(graph, services=services, say=circumstances.say, all_servers=True)
     report = Report(session, circumstances.on_turn)
     path = _recording_of(trial, circumstances)
     began, cpu, children = time.monotonic(), time.process_time(), _children_s()

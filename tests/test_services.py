@@ -169,6 +169,28 @@ def test_a_server_that_cannot_start_ends_the_session_though_nobody_has_needed_it
         asyncio.run(main())
 
 
+@pytest.mark.realtime
+def test_where_something_is_measured_a_session_begins_when_all_servers_are_there(tmp_path: Path) -> None:
+    slow, never = tmp_path / "slow", tmp_path / "never"
+
+    def session(place: Path, *, all_servers: bool) -> Session:
+        place.mkdir()
+        node = Asks()
+        node.__dict__["_go"] = asyncio.Event()
+        return Session(asking(f"{{mood: refuse, meet: '{place}'}}"), nodes={"a": node}, all_servers=all_servers)
+
+    async def main() -> bool:
+        entering = asyncio.ensure_future(session(slow, all_servers=True).__aenter__())
+        async with session(never, all_servers=False):
+            early = entering.done()
+        (slow / "somebody").touch()
+        with pytest.raises(ServiceError, match="there is no model"):
+            await entering
+        return early
+
+    assert not asyncio.run(main())
+
+
 def test_options_reach_the_server_as_arguments() -> None:
     options = {"words_per_s": 4, "quick": True, "loud": False, "voice": None}
 
