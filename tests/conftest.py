@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import secrets
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,15 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"random inputs: repeat this run with --hypothesis-seed={config.option.hypothesis_seed}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_in_a_terminal() -> None:
+    """What is ignored here (by nohup, or in a background job) would be ignored in each child process; a handler isn't inherited."""
+    for name in ("SIGINT", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 # -- real time -------------------------------------------------------------------------------------------------------------
