@@ -879,6 +879,12 @@ MUTANTS = (
         "        self._tell(news)\n        self._owed = False\n",
         EARS,
     ),
+    Mutant(
+        3, "the device's callback allocates the sound that it plays", PLAYBACK,
+        "piece[:first] = self._ring[begin : begin + first]\n",
+        "piece[:first] = self._ring[begin : begin + first].copy()\n",
+        EARS,
+    ),
     # -- turn-taking ---------------------------------------------------------------------------------------------------
     Mutant(
         0, "an attempt goes on though the user does", DIALOGUE,

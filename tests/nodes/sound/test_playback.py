@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from flowgraph.turn import Turn
-from nodes.sound.playback import News, Playback
+from nodes.sound.playback import SEGMENTS, News, Playback
 
 RATE = 24_000
 BLOCK = 240
@@ -75,6 +76,31 @@ def test_what_is_written_is_played_exactly_whatever_the_sizes(desk: Desk) -> Non
 
     assert np.array_equal(np.concatenate(played)[: len(sound)], sound)
     assert desk.playback.underruns == 0
+
+
+def test_no_sound_is_allocated_while_it_plays() -> None:
+    desk = Desk(room=False)  # news would be kept here
+    size = RATE // 10
+    sound, out = noise(size), np.empty(size, np.float32)
+
+    def play(blocks: int) -> None:
+        for _ in range(blocks):
+            desk.write(sound)
+            desk.playback.fill(out, desk.now)
+            desk.now += size * 1_000_000_000 // RATE
+
+    play(SEGMENTS + 1)  # numbers that are kept for each segment are there
+    tracemalloc.start()
+    try:
+        play(SEGMENTS + 1)
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        play(50)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert most - before < out.nbytes / 2
 
 
 def test_nothing_written_is_silence(desk: Desk) -> None:
