@@ -88,7 +88,9 @@ def _read_file(path: Path, environ: Mapping[str, str]) -> Document:
 
 def _shown(path: Path) -> str:
     relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
+    if not relative.startswith(".."):
+        return relative
+    return str(path.resolve() if ".." in path.parts else path)
 
 
 def extended(document: Document, path: Path, environ: Mapping[str, str]) -> Document:

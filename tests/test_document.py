@@ -256,7 +256,7 @@ def test_a_variant_may_extend_a_variant_in_another_folder(tmp_path: Path) -> Non
     doc = variant(tmp_path, "extends: steps/one.yaml\nnodes: {vad: {runtime: torch}}\n")
 
     assert doc.data["nodes"]["vad"] == {"type": "vad", "threshold": 0.1, "runtime": "torch"}
-    assert [Path(file).name for file in doc.files] == ["top.yaml", "one.yaml", "base.yaml"]
+    assert doc.files == [str(tmp_path / name) for name in ("top.yaml", "steps/one.yaml", "base.yaml")]
 
 
 def test_a_variant_of_a_bundled_graph_names_it(tmp_path: Path) -> None:
