@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 RING = 1 << 17
 """So many taps are kept until they are collected (every second of real time)."""
-KEPT_NS = 30 * SECOND
-"""What goes on all the time is kept this long, as long as a path may reach back: sound, and the facts of an attempt that lasts."""
+KEPT_NS = 90 * SECOND
+"""What goes on all the time is kept this long: sound, and the facts of an attempt that lasts. A path may reach back for as long as nothing
+has to move until an answer counts as stuck, and some seconds more."""
 KEPT_ATTEMPTS = 60
 KEPT_EVENTS = 4096
 """Of each kind that no frame is."""

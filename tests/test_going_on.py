@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import tracemalloc
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.frames import Boss, Idea, Note, Sink, source, worker_class
 ROOT = Path(__file__).parent.parent
 EACH_S = 0.1
 MINUTES = 5
-KEPT_S = 30
+KEPT_S = 90
 MIC_BLOCK_S = 0.02
 
 
@@ -48,7 +48,7 @@ def kept(graph: Graph, nodes: dict[str, Node]) -> list[tuple[str, str]]:
     return run_virtual(main())
 
 
-def test_without_an_owner_the_trace_keeps_half_a_minute_of_everything() -> None:
+def test_without_an_owner_the_trace_keeps_a_minute_and_a_half_of_everything() -> None:
     def process(self: Node, frame: Note) -> Iterator[Idea]:
         yield Idea("!")
 
@@ -60,7 +60,7 @@ def test_without_an_owner_the_trace_keeps_half_a_minute_of_everything() -> None:
     assert frames.count(("Idea", "!")) == pytest.approx(expected, abs=11)
 
 
-def test_while_an_attempt_lasts_the_trace_keeps_half_a_minute_of_its_facts_and_all_of_its_plans() -> None:
+def test_while_an_attempt_lasts_the_trace_keeps_a_minute_and_a_half_of_its_facts_and_all_of_its_plans() -> None:
     nodes: dict[str, Node] = {
         "asks": source("advance", "commit", "planned"), "boss": Boss(), "source": going_on(), "sink": Sink(),
     }  # fmt: skip
@@ -88,7 +88,7 @@ def test_what_a_session_says_of_itself_for_hours_has_a_bound() -> None:
     assert run_virtual(main()) == [KEPT_EVENTS] * 4
 
 
-def test_of_the_sound_the_trace_keeps_half_a_minute() -> None:
+def test_of_the_sound_the_trace_keeps_a_minute_and_a_half() -> None:
     settings = ["mic.device=null", "speaker.device=null"]
 
     async def main() -> Counter[str]:
@@ -102,24 +102,18 @@ def test_of_the_sound_the_trace_keeps_half_a_minute() -> None:
     assert kept["Speech"] == pytest.approx(KEPT_S / MIC_BLOCK_S, abs=51)
 
 
-def test_what_repeats_the_microphone_holds_after_two_minutes_what_it_held_after_one() -> None:
-    held: list[float] = []
+def test_what_repeats_the_microphone_holds_in_the_end_what_it_held_in_the_middle() -> None:
+    held: list[int] = []
     settings = ["mic.device=null", "speaker.device=null"]
 
     async def main() -> None:
         async with Session(Graph.load(ROOT / "graphs/echo.yaml", settings=settings, environ={})) as session:
             for _ in range(2):
-                await wait(session, 60)
+                await wait(session, KEPT_S + 5)
                 gc.collect()
-                ours = [tracemalloc.Filter(True, str(ROOT / folder / "*")) for folder in ("flowgraph", "nodes")]
-                taken = tracemalloc.take_snapshot().filter_traces(ours).statistics("filename")
-                held.append(sum(one.size for one in taken) / 1e6)
+                held.append(sys.getallocatedblocks())
 
-    tracemalloc.start()
-    try:
-        run_virtual(main(), limit_s=600)
-    finally:
-        tracemalloc.stop()
+    run_virtual(main(), limit_s=600)
 
-    early, late = held
-    assert late - early < 0.5, f"{early:.1f} MB after one minute, {late:.1f} MB after two"
+    frames = (KEPT_S + 5) / MIC_BLOCK_S
+    assert held[1] - held[0] < frames / 10

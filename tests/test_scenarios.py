@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from aiohttp import web
 
 from flowgraph.frame import Frame
@@ -130,6 +131,20 @@ def test_the_phases_of_every_turn_add_up_to_its_latency(demo: Run) -> None:
         assert not turn.incomplete
         assert abs(sum(turn.phases.values()) - turn.latency_ns) <= 1_000
         assert all(a.end == b.start for a, b in zip(turn.steps, turn.steps[1:], strict=False))
+
+
+def test_so_they_do_where_the_model_takes_a_minute_almost(tmp_path: Path) -> None:
+    demo = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
+    first = demo["utterances"][0]
+    first["audio"] = str((DEMO.parent / first["audio"]).absolute())
+    path = tmp_path / "patient.yaml"
+    path.write_text(yaml.safe_dump({**demo, "patience": "90s", "utterances": [first]}), encoding="utf-8")
+
+    [turn] = converse(path, "llm.first_token_timeout=60s", first_token_ms=58_000).report.turns
+
+    assert turn.latency_ns is not None
+    assert turn.phases["LLM"] == pytest.approx(58 * SECOND, abs=SECOND)
+    assert abs(sum(turn.phases.values()) - turn.latency_ns) <= 1_000
 
 
 def test_a_hesitation_withdraws_the_attempt_and_nothing_of_it_is_heard(demo: Run) -> None:

@@ -31,12 +31,14 @@ class ChatReply:
     def __init__(self, *, streamed: bool = True, strip_thinking: bool = True) -> None:
         """`streamed`: server-sent events; else one JSON object."""
         self.begun = False
-        """The first event has come (it may hold no text)."""
+        """The model has made something: text, a thought, an end. (Some servers send the role long before.)"""
         self.over = False
         """Nothing more will come."""
         self.called_tools = False
         self.thought_first = False
         """There were thoughts before the first word."""
+        self._streams = False
+        """An event has come."""
         self._reasoned = self._spoke = False
         self._finish = ""
         self._events = EventReader() if streamed else None
@@ -69,7 +71,7 @@ class ChatReply:
         texts = self._said(
             [self._whole.decode("utf-8", errors="replace")] if self._events is None else self._events.end()
         )
-        if not self.begun:
+        if not self._streams:
             raise ServiceError("the answer is no stream of events", hint=_WRONG_SERVICE)
         if not (self.over or self._finish):
             raise ServiceError("the answer was cut off: its stream ended without an end", hint=_LOG)
@@ -95,7 +97,7 @@ class ChatReply:
             self._spoke, self.thought_first = True, self._thought
 
     def _event(self, event: str) -> str:
-        self.begun = True
+        self._streams = True
         self.over |= event.startswith("[DONE]")
         if self.over:
             return ""
@@ -119,8 +121,11 @@ class ChatReply:
             raise ServiceError("the service failed in the middle of the answer", hint=_LOG)
         self._finish = finish or self._finish
         self.called_tools |= bool(delta.get("tool_calls")) or finish == "tool_calls"
-        self._reasoned |= bool(_content(delta.get("reasoning")) or _content(delta.get("reasoning_content")))
-        return _content(delta.get("content")) or _content(delta.get("refusal"))
+        thought = _content(delta.get("reasoning")) or _content(delta.get("reasoning_content"))
+        text = _content(delta.get("content")) or _content(delta.get("refusal"))
+        self._reasoned |= bool(thought)
+        self.begun |= bool(thought or text or finish or self.called_tools)
+        return text
 
 
 def _content(content: Any) -> str:

@@ -705,7 +705,7 @@ MUTANTS = (
     ),
     Mutant(13, "details of too few turns are kept", TRACE, "KEPT_ATTEMPTS = 60", "KEPT_ATTEMPTS = 19", (RULES,)),
     Mutant(13, "commits are kept for ever", TRACE, "            self.commits.pop(kept.attempt, None)\n", "", (RULES,)),
-    Mutant(13, "sound is forgotten too soon", TRACE, "KEPT_NS = 30 * SECOND", "KEPT_NS = 20 * SECOND", GOING_ON),
+    Mutant(13, "sound is forgotten too soon", TRACE, "KEPT_NS = 90 * SECOND", "KEPT_NS = 60 * SECOND", GOING_ON),
     Mutant(13, "sound is kept for ever", TRACE, "        self._forget_before(horizon, self._bulk)\n", "", GOING_ON),
     Mutant(
         13, "the facts of an attempt that lasts are kept for ever", TRACE,

@@ -255,12 +255,17 @@ def test_answers_use_the_same_connection_again() -> None:
         (Llm("", status=503), "503"),
         (Llm(60.0, STOP), "doesn't answer within 30 s"),
         (Llm(": ping\n\n", *[20.0, ": ping\n\n"] * 3, STOP), "doesn't answer within 30 s"),
+        (Llm(event("", role="assistant"), 60.0, STOP), "doesn't answer within 30 s"),
         (Llm(event("Hal"), 60.0, STOP), "nothing for 10 s"),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_is_said_in_one_sentence(llm: Llm, message: str) -> None:
     with pytest.raises(NodeFailed, match=message):
         ask(llm)
+
+
+def test_a_role_that_is_sent_ahead_is_not_the_beginning_of_the_answer() -> None:
+    assert text(ask(Llm(event("", role="assistant"), 20.0, event("Yes"), STOP))) == "Yes"
 
 
 def test_signs_of_life_keep_an_answer_going() -> None:
