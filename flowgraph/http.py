@@ -200,13 +200,17 @@ class HttpService:
 
     async def there(self) -> None:
         """Wait for a server of ours that is still starting; every request does. Raises ServiceError where it can't start."""
-        if self._coming is not None:
-            url = await self._coming()
-            if self._base is None:
+        while (coming := self._coming) is not None:
+            url = await coming()
+            if self._coming is coming:  # or it has died, and another one is starting
                 self.move(url)
 
+    def moves(self, coming: Callable[[], Awaitable[str]]) -> None:
+        """A server of ours is starting again: requests wait until `coming` says where it is."""
+        self._coming = coming
+
     def move(self, url: str) -> None:
-        """It is somewhere else now: a server of ours was started again. Raises ServiceError for what is no URL."""
+        """It is there. Raises ServiceError for what is no URL."""
         base = _parsed(url)
         if base is None:
             message = f"{self._place}: the url of service '{self.name}' is none"

@@ -43,8 +43,8 @@ class Services:
         self._clients: dict[str, HttpService] = {}
         self.log: Log = lambda _service, _event, _at_ns: None
         """Set it before `start`. Told what happens to connections; see `flowgraph.http`."""
-        self.failed: Callable[[FlowError], None] = lambda _error: None
-        """Told, in the loop, when a server of ours has died."""
+        self.failed: Callable[[str, FlowError], None] = lambda _service, _error: None
+        """Told, in the loop, when a server of ours has died: of which service, and how."""
 
     async def start(self) -> None:
         """Start every server of ours. Raises ServiceError where no process can be started; then `close` is still to be called."""
@@ -92,18 +92,17 @@ class Services:
             client.rewarm()
 
     async def revive(self, name: str) -> None:
-        """Before a node that uses the service is restarted: start a server of ours again if it has died.
-
-        Raises ServiceError where it can't.
-        """
+        """Start a server of ours again if it has died. Until it answers, its requests wait. Raises ServiceError where it can't."""
         if name not in self._children:
             return
         dead = await self._death(name)
-        child = self._children[name]  # two nodes may use it: the other one may have been here first
-        if dead is not None and child.exited.done():
+        if (
+            dead is not None and self._children[name].exited.done()
+        ):  # two nodes may use it: the other one may have been here first
             child = self._children[name] = Child(self._specs[name])
             self._watch(child)
-        self.http(name).move(await self._address(name))
+            self.http(name).moves(lambda: self._address(child))
+        await self.http(name).there()
 
     async def close(self) -> None:
         """Close all connections and end all servers of ours: none is left running. Also after a failed `start`; also twice."""
@@ -122,19 +121,19 @@ class Services:
 
         if name not in self._specs or self._network is None:
             raise ServiceError(f"there is no service '{name}'", hint="declare it under `services:`")
-        spec = self._specs[name]
+        spec, child = self._specs[name], self._children.get(name)
         return HttpService(
             spec,
-            (lambda: self._address(name)) if spec.embedded else self._network.address(spec.url),
+            (lambda: self._address(child)) if child is not None else self._network.address(spec.url),
             connector=self._network.connector(),
             now=clock_of(asyncio.get_running_loop()).now,
             log=self.log,
-            death=(lambda: self._death(name)) if spec.embedded else None,
+            death=(lambda: self._death(name)) if child is not None else None,
         )
 
-    async def _address(self, name: str) -> str:
+    async def _address(self, child: Child) -> str:
         """Where a server of ours is to be reached, once it answers. Raises ServiceError where it doesn't."""
-        url = await self._children[name].url()
+        url = await child.url()
         return self._network.address(url) if self._network is not None else url
 
     def _watch(self, child: Child) -> None:
@@ -143,7 +142,7 @@ class Services:
         def died() -> None:
             answered = child.ready.exception() is None  # where not, whoever waits for it is told
             if answered and not child.closing:
-                self.failed(child.death())
+                self.failed(child.spec.name, child.death())
 
         def exited(_: object) -> None:
             if not loop.is_closed():

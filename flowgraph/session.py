@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
@@ -22,12 +23,13 @@ from flowgraph.context import Context
 from flowgraph.errors import FlowError, NodeFailed, ServiceError, Stuck
 from flowgraph.frame import End, Failure, Frame, Heard
 from flowgraph.graph import Edge, Graph
-from flowgraph.node import Node, ports, service_options
+from flowgraph.node import Node, ports
+from flowgraph.specs import services_used
 from flowgraph.taps import NOTE, WIRE
 from flowgraph.trace import Trace
 from flowgraph.turn import Turn
 from flowgraph.units import MS, SECOND
-from flowgraph.worker import Worker
+from flowgraph.worker import MOST_RESTARTS, RESTART_WINDOW_NS, Worker
 
 if TYPE_CHECKING:
     from flowgraph.services import HttpService, Services
@@ -72,6 +74,7 @@ class Session:
         self._say = say
         self._given = nodes or {}
         self._all_servers = all_servers
+        self._revived: dict[str, deque[int]] = {}
         self._watches: list[tuple[type[Frame], Watch]] = []
         self._workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -327,13 +330,10 @@ class Session:
         return lambda text: self.trace.tap((self.clock.now(), NOTE, index, text))
 
     def _reviver(self, name: str) -> Callable[[], Awaitable[None]]:
-        spec = self.graph.nodes[name]
-        names = [
-            spec.options.get(option, spec.cls.model_fields[option].default) for option in service_options(spec.cls)
-        ]
+        used = services_used({name: self.graph.nodes[name]})
 
         async def revive() -> None:
-            for service in names:
+            for service in used:
                 if self._services is not None:
                     await self._services.revive(service)
 
@@ -368,15 +368,35 @@ class Session:
     def _wire(self, service: str, event: str, at: int) -> None:
         self.trace.tap((at, WIRE, service, event))
 
-    def _fail(self, error: FlowError) -> None:
+    def _fail(self, service: str, error: FlowError) -> None:
         """A server of ours died."""
-        self._spawn(self._tell_of_death(error, len(self.said)))
+        self._spawn(self._after_death(service, error, len(self.said)))
 
-    async def _tell_of_death(self, error: FlowError, said: int) -> None:
-        """Whoever is using it says so, naming what killed it; where nobody is, it is worth a line of its own."""
+    async def _after_death(self, service: str, error: FlowError, said: int) -> None:
+        """Whoever is using it says so, naming what killed it; where nobody is, it is worth a line of its own.
+
+        Then nobody's `on_error` decides, either, so that it is started again here where one would restart, as often as one would.
+        """
         await asyncio.sleep(DEATH_TOLD_S)
-        if not any(error.message in line for line in self.said[said:]):
-            self._tell(str(error))
+        if any(error.message in line for line in self.said[said:]):
+            return
+        self._tell(str(error))
+        if self._services is None or not self._is_restarted(service):
+            return
+        times = self._revived.setdefault(service, deque(maxlen=MOST_RESTARTS))
+        if len(times) == MOST_RESTARTS and self.clock.now() - times[0] <= RESTART_WINDOW_NS:
+            return
+        times.append(self.clock.now())
+        try:
+            await self._services.revive(service)
+        except ServiceError as unable:
+            self._tell(str(unable))
+        else:
+            self._tell(f"the server of service '{service}' was started again")
+
+    def _is_restarted(self, service: str) -> bool:
+        nodes = self.graph.nodes.items()
+        return any(spec.on_error == "restart" and service in services_used({name: spec}) for name, spec in nodes)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         owner = self.graph.owner

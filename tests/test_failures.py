@@ -22,9 +22,10 @@ from flowgraph.frame import Failure, Frame
 from flowgraph.graph import Graph
 from flowgraph.node import Node, ServiceName
 from flowgraph.report import Report, TurnReport
-from flowgraph.session import Session
+from flowgraph.session import DEATH_TOLD_S, Session
 from flowgraph.testing import run_virtual
 from flowgraph.wire import Wire, wired_services
+from flowgraph.worker import MOST_RESTARTS
 from nodes.printer import Printer
 from nodes.servers import llm, scripted
 from nodes.sound.conversation import load_conversation
@@ -415,6 +416,53 @@ def test_a_server_that_is_killed_while_nobody_uses_it_is_told_all_the_same(mark:
 
     assert len(lines) == 1
     assert "service 'tts': its server tests.child_server was killed by SIGKILL" in lines[0]
+
+
+class Survivor(Node):
+    """Kills its server again and again; asks the next one when it is told that there is one."""
+
+    server = "tests.child_server"
+    service: ServiceName = "tts"
+
+    async def open(self) -> None:
+        await self.ctx.http(self.service).there()
+
+    async def run(self) -> AsyncIterator[Transcript]:
+        for _ in range(MOST_RESTARTS):
+            kill(self.__dict__["_mark"], "child_server")
+            await self.__dict__["_revived"].get()
+            async with self.ctx.http(self.service).get("/") as response:
+                yield Transcript(await response.text(), final=True)
+        kill(self.__dict__["_mark"], "child_server")
+        await asyncio.sleep(2 * DEATH_TOLD_S)
+
+
+@pytest.mark.realtime
+@needs_proc
+def test_a_server_that_is_killed_while_nobody_uses_it_is_started_again_where_its_node_would_be(mark: str) -> None:
+    text = "services: {tts: {url: embedded}}\nnodes: {a: {type: survivor, on_error: restart}, b: {type: printer}}\nedges: [a -> b]"
+    graph = Graph.from_text(text, types={"survivor": Survivor, "printer": Printer})
+    lines: list[str] = []
+    answers: list[str] = []
+
+    async def main() -> None:
+        node, revived = Survivor(), asyncio.Queue[None]()
+        node.__dict__.update(_mark=mark, _revived=revived)
+
+        def say(line: str) -> None:
+            lines.append(line)
+            if line == "the server of service 'tts' was started again":
+                revived.put_nowait(None)
+
+        session = Session(graph, nodes={"a": node}, say=say)
+        session.watch(Transcript, lambda transcript: answers.append(transcript.text))
+        async with session, asyncio.timeout(30):
+            await session.finished()
+
+    asyncio.run(main())
+
+    assert answers == ["ok"] * MOST_RESTARTS
+    assert ["was killed by SIGKILL" in line for line in lines] == [True, False] * MOST_RESTARTS + [True]
 
 
 FLOW = "import sys\nfrom flowgraph.cli import main\nsys.argv = ['flow', *sys.argv[1:]]\nmain()\n"

@@ -258,7 +258,8 @@ def test_a_server_that_is_killed_is_told_at_once_and_named_by_whoever_needs_it()
     async def do(services: Services) -> str:
         heard = asyncio.Event()
 
-        def failed(error: FlowError) -> None:
+        def failed(service: str, error: FlowError) -> None:
+            assert service == "tts"
             told.append(error)
             heard.set()
 
@@ -278,7 +279,7 @@ def test_a_server_that_we_end_is_not_told_as_dead() -> None:
     told: list[FlowError] = []
 
     async def do(services: Services) -> None:
-        services.failed = told.append
+        services.failed = lambda _service, error: told.append(error)
 
     with_services(embedded(), do=do)
 
@@ -290,6 +291,40 @@ def test_a_dead_server_is_started_again_on_request() -> None:
         with pytest.raises(ServiceError):
             await asked(services, path="/die")
         await asyncio.gather(services.revive("tts"), services.revive("tts"))
+        return await asked(services)
+
+    assert with_services(embedded(), do=do) == "ok"
+
+
+def test_who_asks_while_a_dead_server_is_started_again_waits_for_it() -> None:
+    async def do(services: Services) -> list[str]:
+        with pytest.raises(ServiceError):
+            await asked(services, path="/die")
+        dead = services._children["tts"]
+        reviving = asyncio.create_task(services.revive("tts"))
+        while services._children["tts"] is dead:
+            await asyncio.sleep(0.01)
+        answers = await asyncio.gather(*(asked(services) for _ in range(3)))
+        await reviving
+        return answers
+
+    assert with_services(embedded(), do=do) == ["ok"] * 3
+
+
+def test_a_server_that_dies_while_it_is_started_again_is_waited_for_no_more() -> None:
+    async def do(services: Services) -> str:
+        with pytest.raises(ServiceError):
+            await asked(services, path="/die")
+        dead = services._children["tts"]
+        reviving = asyncio.create_task(services.revive("tts"))
+        while services._children["tts"] is dead:
+            await asyncio.sleep(0.01)
+        services._children["tts"].process.kill()
+        with pytest.raises(ServiceError, match=r"was killed by SIGKILL before it was ready"):
+            await asked(services)
+        with pytest.raises(ServiceError, match=r"was killed by SIGKILL before it was ready"):
+            await reviving
+        await services.revive("tts")
         return await asked(services)
 
     assert with_services(embedded(), do=do) == "ok"

@@ -25,6 +25,9 @@ EARS = ("tests/nodes/sound/test_playback.py", "tests/nodes/test_speaker.py", RUL
 GAIN, HARDWARE = "nodes/gain.py", "nodes/sound/hardware.py"
 EVERY, LAYOUT, GOING_ON = ("tests/test_every_node.py",), ("tests/test_layout.py",), ("tests/test_going_on.py",)
 KILLED = ("tests/test_failures.py::test_each_server_of_ours_may_be_killed_once_and_the_conversation_goes_on",)
+IDLE = (
+    "tests/test_failures.py::test_a_server_that_is_killed_while_nobody_uses_it_is_started_again_where_its_node_would_be",
+)
 LATE_WORD = (
     "tests/test_turn_taking.py::test_a_word_just_before_the_answer_is_not_lost_though_something_sounds_before_its_transcript",
 )
@@ -828,7 +831,20 @@ MUTANTS = (
     ),
     Mutant(
         14, "a request doesn't wait for a server that is still starting", HTTP,
-        "            url = await self._coming()\n", '            url = "http://127.0.0.1:9"\n', ("tests/test_services.py",),
+        "            url = await coming()\n", '            url = "http://127.0.0.1:9"\n', ("tests/test_services.py",),
+    ),
+    Mutant(
+        11, "a request doesn't wait for a server that is started again", "flowgraph/services.py",
+        "            self.http(name).moves(lambda: self._address(child))\n",
+        "            self.http(name).move(await self._address(child))\n", ("tests/test_services.py",),
+    ),
+    Mutant(
+        11, "a server that dies while nobody uses it stays dead", SESSION,
+        "            await self._services.revive(service)\n        except", "            return\n        except", IDLE,
+    ),
+    Mutant(
+        11, "a server that dies while nobody uses it is started again for ever", SESSION,
+        "len(times) == MOST_RESTARTS and", "False and", IDLE,
     ),
     Mutant(
         14, "a server that can't start ends nothing", SESSION,
