@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import wave
 from pathlib import Path
@@ -125,18 +126,22 @@ class WavTarget:
         if self._part is None:
             return
         try:
-            self._file.close()
-            self._raw.close()
+            try:
+                self._file.close()
+            finally:
+                self._raw.close()
             self._part.replace(self._whole)
         except OSError as error:
-            raise DeviceError(f"can't write {self.path}: {error.strerror}", hint="is the disk full?") from None
+            hint = f"is the disk full? what there is of it is in {self._part}"
+            raise DeviceError(f"can't write {self.path}: {error.strerror}", hint=hint) from None
         finally:
             self._part = None
 
     def discard(self) -> None:
         """Leave no file, instead of `save`."""
         if self._part is not None:
-            self._file.close()
-            self._raw.close()
+            for file in (self._file, self._raw):
+                with contextlib.suppress(OSError):  # a full disk
+                    file.close()
             self._part.unlink(missing_ok=True)
             self._part = None

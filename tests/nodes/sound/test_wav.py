@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import wave
 from pathlib import Path
@@ -75,6 +76,31 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert "folder" in caught.value.hint
     with pytest.raises(DeviceError, match="it is a folder"):
         WavTarget(tmp_path, 16_000)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+@pytest.mark.parametrize("seconds", [0.01, 1.0])
+def test_where_the_disk_is_full_what_there_is_stays_and_is_named(tmp_path: Path, seconds: float) -> None:
+    target, part = tmp_path / "a.wav", tmp_path / "a.wav.part"
+    part.symlink_to("/dev/full")
+    file = WavTarget(target, 16_000)
+
+    with contextlib.suppress(DeviceError):  # told now, or where it comes out of the buffer
+        file.write(np.zeros(round(16_000 * seconds), np.float32))
+    with pytest.raises(DeviceError, match=r"a\.wav: No space left on device") as caught:
+        file.save()
+    file.save()
+
+    assert str(part) in caught.value.hint
+    assert part.is_symlink()
+    assert not target.exists()
+
+    file = WavTarget(target, 16_000)
+    with contextlib.suppress(DeviceError):
+        file.write(np.zeros(round(16_000 * seconds), np.float32))
+    file.discard()
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
