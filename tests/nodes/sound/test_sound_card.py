@@ -29,6 +29,10 @@ LOUD = 10 ** (AUDIBLE_DBFS / 20)
 QUANTUM_MS = 512 / 48
 """PipeWire's block, for streams that ask for 10 ms."""
 FADE_MS = 5
+SAMPLE_NS = 62_500
+"""At 16 kHz."""
+MOST_SLIPPED_MS = 2
+ATTEMPTS = 5
 TOLERANCE_MS = 8
 """Of the times that the two directions of the card state."""
 
@@ -46,6 +50,11 @@ def play(card: SoundCard, scenario: str, folder: Path) -> dict[str, Any]:
 def starved(known: dict[str, Any]) -> bool:
     """Did the device itself say that it ran dry, or over? Then what it played and heard says nothing about us."""
     return bool(known["underflows"] or known["overflows"] or known["lost"])
+
+
+def slipped_ms(times: np.ndarray) -> float:
+    """How far the device's times moved against its samples: PipeWire, when it is late, leaves out half a block without a word."""
+    return float(np.ptp(times - np.arange(len(times)) * SAMPLE_NS)) / MS
 
 
 def captured(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -86,8 +95,8 @@ def monitored(card: SoundCard, path: Path) -> Iterator[None]:
 
 
 def played(card: SoundCard, scenario: str, folders: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    """A scenario in which the device was never starved; after three that it was in, the last."""
-    for _ in range(3):
+    """A scenario in which the device was never starved; after ATTEMPTS that it was in, the last."""
+    for _ in range(ATTEMPTS):
         folder = folders.mktemp(scenario)
         with monitored(card, folder / "monitor.raw"):
             known = play(card, scenario, folder)
@@ -125,8 +134,11 @@ def test_what_is_said_in_the_room_reaches_the_graph(card: SoundCard, tmp_path: P
     question.write(sweep)
     question.save()
 
-    known = play(card, "capture", tmp_path)
-    samples, _ = captured(tmp_path)
+    for _ in range(ATTEMPTS):
+        known = play(card, "capture", tmp_path)
+        samples, times = captured(tmp_path)
+        if not starved(known) and slipped_ms(times) < MOST_SLIPPED_MS:
+            break
 
     # Circular, through the spectrum: there is room to spare around the second of the sweep.
     match = np.fft.irfft(np.fft.rfft(samples) * np.conj(np.fft.rfft(sweep, len(samples))), len(samples))
@@ -149,7 +161,7 @@ def test_the_answers_are_on_the_speakers_monitor(answered: tuple[dict[str, Any],
     known, folder = answered
     recorded = np.fromfile(folder / "monitor.raw", np.float32)
 
-    beeps = loud_stretches(recorded, np.arange(len(recorded)) * 62_500)
+    beeps = loud_stretches(recorded, np.arange(len(recorded)) * SAMPLE_NS)
     lengths_ms = [(end - begin) / MS for begin, end in beeps]
     assert lengths_ms == pytest.approx([100 + FADE_MS] * BEEPS, abs=30)  # the recorder may lose a block itself
     assert [text for _, text, _, _, final, _ in known["heard"] if final] == [f"Beep {part}. " for part in range(BEEPS)]
@@ -168,7 +180,7 @@ def test_where_the_sound_server_has_long_cycles_the_buffer_grows_and_answers_are
         card.run([*cycle, "0"])
     recorded = np.fromfile(tmp_path / "monitor.raw", np.float32)
 
-    beeps = loud_stretches(recorded, np.arange(len(recorded)) * 62_500)
+    beeps = loud_stretches(recorded, np.arange(len(recorded)) * SAMPLE_NS)
     assert [(end - begin) / MS for begin, end in beeps] == pytest.approx([100 + FADE_MS] * BEEPS, abs=30)
     assert known["output_latency_ms"] > 30
     assert any("lost sound with a buffer of 20 ms" in said for said in known["said"])
@@ -212,7 +224,7 @@ def test_nothing_of_an_interrupted_answer_comes_later(interrupted: tuple[dict[st
     _, folder = interrupted
     recorded = np.fromfile(folder / "monitor.raw", np.float32)
 
-    stretches = loud_stretches(recorded, np.arange(len(recorded)) * 62_500)
+    stretches = loud_stretches(recorded, np.arange(len(recorded)) * SAMPLE_NS)
     assert len(stretches) == len(MOMENTS_MS), "the monitor, recorded by another program, holds no answer twice"
     pauses_ms = [(b[0] - a[1]) / MS for a, b in itertools.pairwise(stretches)]
     assert min(pauses_ms) > 150
