@@ -91,6 +91,10 @@ class Services:
         for client in self._clients.values():
             client.rewarm()
 
+    def is_dead(self, name: str) -> bool:
+        """Was its server one of ours, and has it ended?"""
+        return name in self._children and self._children[name].exited.done()
+
     async def revive(self, name: str) -> None:
         """Start a server of ours again if it has died. Until it answers, its requests wait. Raises ServiceError where it can't."""
         if name not in self._children:

@@ -375,13 +375,12 @@ class Session:
     async def _after_death(self, service: str, error: FlowError, said: int) -> None:
         """Whoever is using it says so, naming what killed it; where nobody is, it is worth a line of its own.
 
-        Then nobody's `on_error` decides, either, so that it is started again here where one would restart, as often as one would.
+        Whose `on_error` says restart brings it back, too. Where nobody has failed, it is brought back here if somebody would, as often as he would.
         """
         await asyncio.sleep(DEATH_TOLD_S)
-        if any(error.message in line for line in self.said[said:]):
-            return
-        self._tell(str(error))
-        if self._services is None or not self._is_restarted(service):
+        if not any(error.message in line for line in self.said[said:]):
+            self._tell(str(error))
+        if self._services is None or not self._services.is_dead(service) or not self._is_restarted(service):
             return
         times = self._revived.setdefault(service, deque(maxlen=MOST_RESTARTS))
         if len(times) == MOST_RESTARTS and self.clock.now() - times[0] <= RESTART_WINDOW_NS:

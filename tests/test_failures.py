@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from flowgraph.errors import FlowError, NodeFailed
+from flowgraph.errors import FlowError, NodeFailed, ServiceError
 from flowgraph.frame import Failure, Frame
 from flowgraph.graph import Graph
 from flowgraph.node import Node, ServiceName
@@ -419,7 +420,7 @@ def test_a_server_that_is_killed_while_nobody_uses_it_is_told_all_the_same(mark:
 
 
 class Survivor(Node):
-    """Kills its server again and again; asks the next one when it is told that there is one."""
+    """Kills its server again and again; asks the next one when it is told that there is one. Who is told of the first death goes on."""
 
     server = "tests.child_server"
     service: ServiceName = "tts"
@@ -428,8 +429,12 @@ class Survivor(Node):
         await self.ctx.http(self.service).there()
 
     async def run(self) -> AsyncIterator[Transcript]:
-        for _ in range(MOST_RESTARTS):
+        for number in range(MOST_RESTARTS):
             kill(self.__dict__["_mark"], "child_server")
+            if number == 0:
+                with pytest.raises(ServiceError) as caught:
+                    await self.ctx.http(self.service).get("/")
+                self.ctx.say(str(caught.value))
             await self.__dict__["_revived"].get()
             async with self.ctx.http(self.service).get("/") as response:
                 yield Transcript(await response.text(), final=True)
@@ -456,13 +461,15 @@ def test_a_server_that_is_killed_while_nobody_uses_it_is_started_again_where_its
 
         session = Session(graph, nodes={"a": node}, say=say)
         session.watch(Transcript, lambda transcript: answers.append(transcript.text))
-        async with session, asyncio.timeout(30):
+        async with session, asyncio.timeout(50):
             await session.finished()
 
     asyncio.run(main())
 
     assert answers == ["ok"] * MOST_RESTARTS
-    assert ["was killed by SIGKILL" in line for line in lines] == [True, False] * MOST_RESTARTS + [True]
+    # The first is also met by what makes connections at the start.
+    killed = [one for one, _ in itertools.groupby("was killed by SIGKILL" in line for line in lines)]
+    assert killed == [True, False] * MOST_RESTARTS + [True]
 
 
 FLOW = "import sys\nfrom flowgraph.cli import main\nsys.argv = ['flow', *sys.argv[1:]]\nmain()\n"
