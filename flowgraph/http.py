@@ -5,9 +5,10 @@
    request has taken it or a cancelled answer has cost one; `rewarm` makes sure of it once more, at speech onset. It is parked by
    connecting and stopping there: no byte is sent, so any server will do. A request that finds none left waits for the one that is
    being made, which has less to go than one of its own.
-3. What happens to connections goes to `log(service, event, at_ns)`, called in the task that makes the request: `dns_start`,
+3. What happens to connections goes to `log(service, event, at_ns, request)`, called in the task that makes the request: `dns_start`,
    `dns_end`, `connect_start`, `connect_end`, `reused`, `request_sent`, `response_start`, `closed` (it can't be used again);
-   in the background `warm_start`, `warm_end`.
+   in the background `warm_start`, `warm_end`. `request` is a number that the events of one request share: several are on their way
+   at once.
 4. Failures are ServiceErrors that name the service, its address and what to do. Keys and passwords are in none of them.
 """
 
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
+import itertools
 import os
 import re
 import socket
@@ -45,7 +48,7 @@ SECRET_QUERY = re.compile(r"key|secret|pass|token|auth|sig", re.IGNORECASE)
 TRIES = 3
 """Of a request that finds its pooled connections closed by the server in the very moment of being used."""
 
-Log = Callable[[str, str, int], None]
+Log = Callable[[str, str, int, int], None]
 Query = Mapping[str, Any]
 
 _parking: ContextVar[bool] = ContextVar("parking", default=False)
@@ -53,6 +56,26 @@ _parking: ContextVar[bool] = ContextVar("parking", default=False)
 
 class _ParkedError(Exception):
     """The connection stands and is back in the pool: there is no request to make."""
+
+
+class _Flight(SimpleNamespace):
+    """One request on its way, as its trace sees it: its `number`, when it was `sent_at`, and the request's `retry`.
+
+    `retry` is None for a WebSocket, and where there is no request at all but a connection to be parked.
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, *, trace_request_ctx: _Retry | None) -> None:
+        super().__init__(number=next(self._numbers), sent_at=0, retry=trace_request_ctx)
+
+
+@dataclasses.dataclass(slots=True)
+class _Retry:
+    """What decides whether a request that broke is made again."""
+
+    reused: bool = False
+    """It went out on a kept connection, which the server may have closed by then."""
 
 
 class ParkingConnector(aiohttp.BaseConnector):
@@ -340,12 +363,12 @@ class HttpService:
     # -- what happens to connections -------------------------------------------------------------------------------------
 
     def _tracing(self) -> aiohttp.TraceConfig:
-        trace = aiohttp.TraceConfig()
+        trace = aiohttp.TraceConfig(trace_config_ctx_factory=_Flight)
 
         def tell(event: str, *, parked: str = "") -> Callable[..., Awaitable[None]]:
-            async def hook(*_: object) -> None:
+            async def hook(_: object, flight: SimpleNamespace, __: object) -> None:
                 if name := parked if _parking.get() else event:
-                    self._log(self.name, name, self._now())
+                    self._tell(name, flight)
 
             return hook
 
@@ -361,9 +384,12 @@ class HttpService:
         trace.on_request_exception.append(self._failed)
         return trace
 
+    def _tell(self, event: str, flight: SimpleNamespace, at: int = 0) -> None:
+        self._log(self.name, event, at or self._now(), flight.number)
+
     async def _reused(self, _: object, flight: SimpleNamespace, __: object) -> None:
-        if flight.trace_request_ctx is not None:  # a request of ours, neither parking nor a WebSocket
-            flight.trace_request_ctx.reused = True
+        if flight.retry is not None:
+            flight.retry.reused = True
             self.rewarm()  # an attempt that is withdrawn before its first byte leaves the next one no time
 
     async def _sent(self, _: object, flight: SimpleNamespace, __: object) -> None:
@@ -372,10 +398,10 @@ class HttpService:
     async def _responds(self, _: object, flight: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
         self._answered = True
         self._tell_sent(flight)
-        self._log(self.name, "response_start", self._now())
+        self._tell("response_start", flight)
         connection = params.response.connection
         if connection is not None:
-            connection.add_callback(lambda: self._released(connection))
+            connection.add_callback(lambda: self._released(connection, flight))
         if params.response.status != 101:  # a WebSocket stays: it leaves nothing to follow soon
             self.rewarm()
 
@@ -383,13 +409,13 @@ class HttpService:
         self._tell_sent(flight)
 
     def _tell_sent(self, flight: SimpleNamespace) -> None:
-        if sent_at := getattr(flight, "sent_at", 0):
-            self._log(self.name, "request_sent", sent_at)
+        if flight.sent_at:
+            self._tell("request_sent", flight, flight.sent_at)
 
-    def _released(self, connection: aiohttp.connector.Connection) -> None:
+    def _released(self, connection: aiohttp.connector.Connection, flight: SimpleNamespace) -> None:
         protocol = connection.protocol
         if protocol is None or protocol.should_close or not protocol.is_connected():
-            self._log(self.name, "closed", self._now())
+            self._tell("closed", flight)
             self.rewarm()
 
     # -- what is wrong ---------------------------------------------------------------------------------------------------
@@ -468,13 +494,13 @@ class Exchange:
         async with service.explained():
             while True:
                 tries -= 1
-                flight = SimpleNamespace(reused=False)
+                retry = _Retry()
                 try:
-                    return await service.session.request(self._method, url, trace_request_ctx=flight, **options)
+                    return await service.session.request(self._method, url, trace_request_ctx=retry, **options)
                 except aiohttp.ClientConnectorError:
                     raise
                 except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                    if not (flight.reused and tries):
+                    if not (retry.reused and tries):
                         raise
 
 

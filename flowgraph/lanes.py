@@ -124,6 +124,10 @@ class Lanes:
                 task.cancel()
             await asyncio.wait(tasks, timeout=self._clean_up_s)
 
+    def processed_in(self, task: asyncio.Task[Any]) -> Frame | None:
+        """Whose lane this task is."""
+        return next((lane.frame for lane in self._lanes if lane.task is task), None)
+
     def interrupt(self) -> None:
         """The turn advanced: cancel what is worthless."""
         for lane in self._lanes:

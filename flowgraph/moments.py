@@ -120,34 +120,32 @@ def _answers(timeline: Timeline, window: Window) -> Iterator[Moment]:
 
 def _wires(timeline: Timeline) -> Iterator[Moment]:
     """A request is one line: on which connection, and when its first byte came."""
-    waiting: dict[str, list[tuple[Wire, str]]] = {}
-    begun: dict[tuple[str, str], int] = {}
-    how: dict[str, str] = {}
+    sent: dict[tuple[str, int], Wire] = {}
+    begun: dict[tuple[str, int, str], int] = {}
+    how: dict[tuple[str, int], str] = {}
     names = {"connect": "a new connection", "dns": "its name was looked up", "warm": "a spare connection"}
     for one in timeline.wires:
-        sent = waiting.setdefault(one.service, [])
+        request = one.service, one.request
         match one.what:
             case "reused":
-                how[one.service] = " on a kept connection"
+                how[request] = " on a kept connection"
             case "request_sent":
-                sent.append((one, how.pop(one.service, "")))
-            case "response_start" if sent:
-                request, on = sent.pop(0)
-                after = (one.at - request.at) / MS
-                yield Moment(request.at, one.service, f"request{on}; first byte after {after:.1f} ms")
+                sent[request] = one
+            case "response_start" if (first := sent.pop(request, None)) is not None:
+                after = (one.at - first.at) / MS
+                yield Moment(first.at, one.service, f"request{how.get(request, '')}; first byte after {after:.1f} ms")
             case "connect_start" | "dns_start" | "warm_start":
-                begun[one.service, one.what.removesuffix("_start")] = one.at
+                begun[*request, one.what.removesuffix("_start")] = one.at
             case "connect_end" | "dns_end" | "warm_end":
                 kind = one.what.removesuffix("_end")
-                since = begun.pop((one.service, kind), one.at)
+                since = begun.pop((*request, kind), one.at)
                 yield Moment(since, one.service, f"{names[kind]}, {(one.at - since) / MS:.1f} ms")
                 if kind == "connect":
-                    how[one.service] = " on a new connection"
+                    how[request] = " on a new connection"
             case "closed":
                 yield Moment(one.at, one.service, "a connection was closed")
-    for sent in waiting.values():
-        for request, on in sent:
-            yield Moment(request.at, request.service, f"request{on}; no answer")
+    for request, one in sent.items():
+        yield Moment(one.at, one.service, f"request{how.get(request, '')}; no answer")
 
 
 def _troubles(timeline: Timeline, window: Window) -> Iterator[Moment]:

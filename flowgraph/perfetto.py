@@ -22,7 +22,7 @@ from flowgraph.units import MS
 
 if TYPE_CHECKING:
     from flowgraph.report import TurnReport
-    from flowgraph.timeline import Job, Timeline, Wire
+    from flowgraph.timeline import Job, Timeline
 
 PROCESS = 1
 CRITICAL = "critical path"
@@ -145,21 +145,20 @@ class _Drawing:
             self._tracks[f"edge {edge}"] = bars
 
     def _draw_requests(self) -> None:
-        sent: dict[str, list[Wire]] = {}
-        begun: dict[tuple[str, str], int] = {}
+        begun: dict[tuple[str, int, str], int] = {}
         for wire in self._timeline.wires:
             track = f"service {wire.service}"
             bars = self._tracks.setdefault(track, [])
             kind, _, what = wire.what.rpartition("_")
             if wire.what == "request_sent":
-                sent.setdefault(track, []).append(wire)
+                begun[track, wire.request, "request"] = wire.at
             elif wire.what == "response_start":
-                if sent.get(track):
-                    bars.append(_Slice(sent[track].pop(0).at, wire.at, "until the first byte", {}, "network"))
+                if since := begun.pop((track, wire.request, "request"), 0):
+                    bars.append(_Slice(since, wire.at, "until the first byte", {}, "network"))
             elif what == "start":
-                begun[track, kind] = wire.at
+                begun[track, wire.request, kind] = wire.at
             elif what == "end":
-                bars.append(_Slice(begun.pop((track, kind), wire.at), wire.at, kind, {}, "network"))
+                bars.append(_Slice(begun.pop((track, wire.request, kind), wire.at), wire.at, kind, {}, "network"))
             else:
                 self._points.append((wire.at, track, wire.what, {}))
 

@@ -41,7 +41,7 @@ class Services:
         self._children = dict(children or {})
         self._network = network
         self._clients: dict[str, HttpService] = {}
-        self.log: Log = lambda _service, _event, _at_ns: None
+        self.log: Log = lambda _service, _event, _at_ns, _request: None
         """Set it before `start`. Told what happens to connections; see `flowgraph.http`."""
         self.failed: Callable[[str, FlowError], None] = lambda _service, _error: None
         """Told, in the loop, when a server of ours has died: of which service, and how."""

@@ -365,8 +365,11 @@ class Session:
         if self._to_owner is not None:
             self._to_owner.put_at_once(failure)
 
-    def _wire(self, service: str, event: str, at: int) -> None:
-        self.trace.tap((at, WIRE, service, event))
+    def _wire(self, service: str, event: str, at: int, request: int) -> None:
+        task = asyncio.current_task()
+        frames = (worker.processed_in(task) for worker in self._workers.values()) if task is not None else ()
+        frame = next((one.id for one in frames if one is not None), 0)
+        self.trace.tap((at, WIRE, service, event, request, frame))
 
     def _fail(self, service: str, error: FlowError) -> None:
         """A server of ours died."""

@@ -13,7 +13,8 @@ A tuple is `(at_ns, kind, …)`:
     ADVANCE  attempt, id of the frame that the owner was processing
     COMMIT   attempt, id of the frame that the owner was processing
     GAIN     gain, id of the frame that the owner was processing
-    WIRE     service, event                connection events of the HTTP client factory
+    WIRE     service, event, request, frame id     what a service's connections do: for which request (a number), made for which
+                                           frame in process (0 = none)
     NOTE     node index, text              failures, restarts, loop lag, detached clean-up
 """
 

@@ -80,6 +80,8 @@ class Wire:
     at: int
     service: str
     what: str
+    request: int
+    """Shared by the events of one request."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -219,7 +221,7 @@ class Timeline:
             case "gain":
                 self.decisions.append(Decision("gain", event["at"], event["gain"], event["by"]))
             case "wire":
-                self.wires.append(Wire(event["at"], event["service"], event["what"]))
+                self.wires.append(Wire(event["at"], event["service"], event["what"], event["request"]))
             case "note":
                 self.notes.append(Note(event["at"], event["node"], event["text"]))
             case "turn":

@@ -19,7 +19,7 @@ import dataclasses
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -129,8 +129,8 @@ class Trace:
         """(when, attempt, id of the frame that the owner was processing)."""
         self.gains: deque[tuple[int, float, int]] = deque(maxlen=KEPT_EVENTS)
         """(when, gain, id of the frame that the owner was processing)."""
-        self.wires: deque[tuple[int, str, str]] = deque(maxlen=KEPT_EVENTS)
-        """(when, service, event) of the HTTP clients."""
+        self.wires: deque[tuple[int, str, str, int, int]] = deque(maxlen=KEPT_EVENTS)
+        """(when, service, event, request, id of the frame that it was made for) of the HTTP clients."""
         self.notes: deque[tuple[int, str, str]] = deque(maxlen=KEPT_EVENTS)
         """(when, node or "", text): failures, restarts, lag."""
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -236,8 +236,11 @@ class Trace:
             self._cite(event[3])
             self._write({"event": "gain", "at": at, "gain": event[2], "by": event[3]})
         elif kind == WIRE:
-            self.wires.append((at, event[2], event[3]))
-            self._write({"event": "wire", "at": at, "service": event[2], "what": event[3]})
+            _, _, service, what, request, frame_id = event
+            self.wires.append((at, service, what, request, frame_id))
+            self._write(
+                {"event": "wire", "at": at, "service": service, "what": what, "request": request, "for": frame_id}
+            )
         elif kind == NOTE:
             node = self.nodes[event[2]] if event[2] >= 0 else ""
             self.notes.append((at, node, event[3]))
@@ -310,7 +313,7 @@ class Trace:
                     frame_id = record.cause
                     record = self._record(frame_id)
             edge, taken = self._taken(producer, frame_id, record)
-            yield from self._working(producer, taken, made)
+            yield from self._working(producer, frame_id, taken, made)
         raise Incomplete("the path of this turn has no beginning")
 
     def _commit(self, record: Record, edge: int) -> tuple[int, int]:
@@ -321,29 +324,35 @@ class Trace:
             raise Incomplete(f"the trace has no commit of attempt {record.turn}")
         return self.commits[record.turn]
 
-    def _working(self, node: str, start: int, end: int) -> Iterator[Step]:
-        """A node's working time, latest piece first, with the part that went into connecting told apart."""
-        service = self._services.get(node, "")
-        begun = 0
-        cuts: list[tuple[int, int]] = []
-        for at, name, event in self.wires:
-            if name != service or not service:
-                continue
-            if event == "connect_start":
-                begun = at
-            elif event == "connect_end":
-                if not begun and start < at <= end:
-                    raise Incomplete(f"the trace has no beginning of the connection that '{node}' made")
-                cuts.append((max(begun, start), min(at, end)))
-                begun = 0
+    def _working(self, node: str, frame_id: int, start: int, end: int) -> Iterator[Step]:
+        """A node's working time on a frame, latest piece first, with the part that went into connecting told apart."""
         cursor = end
-        for first, last in reversed([cut for cut in cuts if cut[0] < cut[1]]):
-            if last > cursor:
-                continue
+        for first, last in reversed(_joined(self._connecting(node, frame_id, start, end))):
             yield Step("working", node, last, cursor)
             yield Step("network", node, first, last)
             cursor = first
         yield Step("working", node, start, cursor)
+
+    def _connecting(self, node: str, frame_id: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """When a node's requests waited for a connection: those for this frame, and those for none, which its `run` makes.
+
+        What a request for another frame waited for, at the same time, delayed nothing here. A request that never came to its
+        end (it failed, or was withdrawn) waited for nothing that came of this one.
+        """
+        service = self._services.get(node, "")
+        begun: dict[int, int] = {}
+        for at, name, event, request, made_for in self.wires:
+            if not service or name != service or made_for not in (frame_id, 0):
+                continue
+            if event == "connect_start":
+                begun[request] = at
+            elif event == "connect_end":
+                if request in begun:
+                    yield max(begun.pop(request), start), min(at, end)
+                elif start < at <= end:
+                    raise Incomplete(f"the trace has no beginning of the connection that '{node}' made")
+            elif event in ("request_sent", "response_start") and request in begun and start < at <= end:
+                raise Incomplete(f"the trace has no end of the connection that '{node}' made")
 
     def _record(self, frame_id: int) -> Record:
         record = self.records.get(frame_id)
@@ -454,3 +463,14 @@ def _service_of(spec: NodeSpec) -> str:
     for option in service_options(spec.cls):
         return str(spec.options.get(option, spec.cls.model_fields[option].default))
     return ""
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans of time as ones that don't overlap, in their order. Empty ones are left out."""
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted(span for span in spans if span[0] < span[1]):
+        if joined and first <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
+        else:
+            joined.append((first, last))
+    return joined

@@ -105,6 +105,12 @@ class Worker:
         if not self._is_owner:
             turn.on_advance(self._interrupt)
 
+    def processed_in(self, task: asyncio.Task[Any]) -> Frame | None:
+        """The frame that `process` is at work on in this very task; None: the task isn't one of those, or is between frames."""
+        if self._lanes is not None:
+            return self._lanes.processed_in(task)
+        return self.current if task is self._consumer else None
+
     def reroute(self) -> None:
         """Forget which channels take which type: somebody began or ceased to watch."""
         self._routes.clear()

@@ -90,16 +90,22 @@ class World:
         self.wire = Wire(applications, handshake_s=HANDSHAKE_S)
         self.services = wired_services(applications, key=key, wire=self.wire)
         self.log: list[tuple[float, str]] = []
+        self.requests: dict[int, list[str]] = {}
+        """The number of each → its events."""
 
     def now_s(self) -> float:
         return (clock_of(asyncio.get_running_loop()).now() - self._began) / SECOND
 
     async def __aenter__(self) -> World:
         self._began = clock_of(asyncio.get_running_loop()).now()
-        self.services.log = lambda _service, event, at: self.log.append(((at - self._began) / SECOND, event))
+        self.services.log = self._told
         await self.services.start()
         self.llm = self.services.http("llm")
         return self
+
+    def _told(self, _: str, event: str, at: int, request: int) -> None:
+        self.log.append(((at - self._began) / SECOND, event))
+        self.requests.setdefault(request, []).append(event)
 
     async def __aexit__(self, *_: object) -> None:
         await self.services.close()
@@ -294,6 +300,14 @@ def test_the_first_request_pays_for_its_handshake_unless_the_service_is_warm() -
         (0.0, "warm_start"), (0.2, "warm_end"),
         (0.2, "reused"), (0.2, "warm_start"), (0.2, "request_sent"), (0.2, "response_start"),
     ]  # fmt: skip
+
+
+def test_the_events_of_requests_that_are_made_at_once_are_told_apart() -> None:
+    async def do(world: World) -> list[list[str]]:
+        await asyncio.gather(*(get_echo(world) for _ in range(3)))
+        return [events for events in world.requests.values() if not events[0].startswith("warm")]
+
+    assert on_the_wire(do) == [["connect_start", "connect_end", "request_sent", "response_start"]] * 3
 
 
 def test_warming_sends_nothing_and_a_warm_service_stays_as_it_is() -> None:

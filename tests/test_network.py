@@ -248,7 +248,7 @@ def test_a_handshake_is_told_as_connecting_and_a_name_gets_a_certificate_of_its_
         network = Distant(Conditions(rtt_ns=100 * MS, tls=True))
         service = HttpService(
             ServiceSpec("llm", "", "", "", {}, "test"), network.address(f"http://localhost:{port}"),
-            connector=network.connector(), now=time.perf_counter_ns, log=lambda _, event, at: told.setdefault(event, at) and None,
+            connector=network.connector(), now=time.perf_counter_ns, log=lambda _, event, at, __: told.setdefault(event, at) and None,
         )  # fmt: skip
         async with service.get("/") as response:
             assert await response.text() == "hello"
@@ -284,7 +284,7 @@ def test_what_follows_a_withdrawn_attempt_pays_no_handshake_to_a_rented_gpu() ->
         network = Distant(conditions)
         service = HttpService(
             ServiceSpec("llm", "", "", "", {}, "test"), network.address(f"http://127.0.0.1:{runner.addresses[0][1]}"),
-            connector=network.connector(), now=time.perf_counter_ns, log=lambda _, event, _at: told.append(event),
+            connector=network.connector(), now=time.perf_counter_ns, log=lambda _, event, _at, __: told.append(event),
         )  # fmt: skip
         began = time.perf_counter()
         await service.warm()

@@ -226,7 +226,7 @@ def test_the_requests_of_a_withdrawn_attempt_are_closed_at_once() -> None:
     advances = {attempt: at for at, attempt, _ in run.session.trace.advances}
     heard = {one.turn for one in run.of(Heard) if one.first_audible_at}
     withdrawn = [prompt.turn for prompt in run.of(Prompt) if prompt.turn not in heard and prompt.turn + 1 in advances]
-    closed = [at for at, service, event in run.session.trace.wires if service == "llm" and event == "closed"]
+    closed = [at for at, service, event, _, _ in run.session.trace.wires if service == "llm" and event == "closed"]
 
     assert withdrawn
     for attempt in withdrawn:
@@ -265,9 +265,40 @@ def test_at_speech_onset_connections_are_made_again_that_their_servers_have_clos
     [onset_at] = [made[frame.id] for frame in run.of(SpeechStarted)][1:]
     asked_at = made[next(frame.id for frame in run.of(Prompt) if made[frame.id] > onset_at)]
     for service in ("llm", "tts"):
-        later = [(at, event) for at, name, event in run.session.trace.wires if name == service and at > broken_at[0]]
+        later = [
+            (at, event) for at, name, event, _, _ in run.session.trace.wires if name == service and at > broken_at[0]
+        ]
         assert later[0] == (onset_at, "warm_start")
         assert next(event for at, event in later if at >= asked_at) == "reused"
+
+
+def test_the_parts_add_up_where_connections_are_made_at_once() -> None:
+    """Two sentences that come together are asked for together; here every question finds that no connection is left."""
+    network: list[Wire] = []
+
+    def wire(apps: dict[str, web.Application]) -> Wire:
+        network.append(Wire(apps, handshake_s=0.3))
+        return network[0]
+
+    async def cutting(session: Session) -> None:
+        session.watch(Prompt, lambda _: network[0].cut("tts") and None)
+
+    run = converse(DEMO, "tts.warm=off", wire=wire, token_ms=0, during=cutting)
+    waits: dict[int, list[int]] = {}
+    sentences = {frame.id for frame in run.of(Sentence)}
+    for at, service, event, request, made_for in run.session.trace.wires:
+        if service == "tts" and event.startswith("connect"):
+            waits.setdefault(request, []).append(at)
+            assert made_for in sentences
+    spans = sorted(tuple(span) for span in waits.values())
+    timed = [turn for turn in run.report.turns if turn.latency_ns is not None]
+
+    assert any(start < end for (_, end), (start, _) in itertools.pairwise(spans)), "two at once"
+    assert len(timed) >= 6
+    for turn in timed:
+        assert not turn.incomplete
+        assert abs(sum(turn.phases.values()) - turn.latency_ns) <= 1_000
+    assert any(turn.phases.get("network", 0) > 100 * MS for turn in timed)
 
 
 # -- interruptions -----------------------------------------------------------------------------------------------------

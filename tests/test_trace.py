@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from flowgraph.session import Session
 from flowgraph.testing import run_virtual
 from flowgraph.trace import Incomplete, Step, Trace
 from flowgraph.units import MS
+from nodes.vocabulary import Prompt
 from tests.spoken import Conversation, held, spoken
 
 FULL = Path("/dev/full")
@@ -114,36 +115,80 @@ def test_a_path_that_goes_back_in_time_is_none() -> None:
         trace.path(answer.sound, by=answer.by, audible_at=answer.audible_at, since=talk.turns[0].speech_end_at)
 
 
-def test_connecting_is_told_apart_from_working() -> None:
+def _with_wires(*wires: tuple[str, float, int, int]) -> list[tuple[str, float]]:
+    """The steps of a late answer's LLM, in ms, had its service's connections done that: (event, ms, request, frame it is for).
+
+    A frame of 1 stands for the one that the LLM worked on there.
+    """
     talk = held(*LATE, says=SAYS)
     [turn] = talk.turns
+    answer = talk.report._answers[turn.attempts]
     [llm] = [step for step in turn.steps if step.where == "llm"]
+    [prompt] = [event[3].id for event in talk.events if event[1] == taps.STAMP and type(event[3]) is Prompt]
     trace = Trace(talk.session.graph, now=lambda: talk.events[-1][0])
     trace._services["llm"] = "llm"
-    for event in [*talk.events, *_wire("llm", connect_start=llm.start + 10 * MS, connect_end=llm.start + 50 * MS)]:
+    for event in talk.events:
         trace.tap(event)
-    answer = talk.report._answers[1]
+    for what, ms, request, frame in wires:
+        trace.tap((llm.start + round(ms * MS), taps.WIRE, "llm", what, request, prompt if frame == 1 else frame))
     steps = trace.path(answer.sound, by=answer.by, audible_at=answer.audible_at, since=turn.speech_end_at)
+    assert all(before.end == after.start for before, after in itertools.pairwise(steps))
+    assert sum(step.end - step.start for step in steps) == turn.latency_ns
+    return [(step.kind, step.ms) for step in steps if step.where == "llm"]
 
-    assert [(step.kind, step.ms) for step in steps if step.where == "llm"] == [
+
+@pytest.mark.parametrize("frame", [1, 0], ids=["for the frame", "by itself"])
+def test_connecting_is_told_apart_from_working(frame: int) -> None:
+    found = _with_wires(
+        ("connect_start", 10, 7, frame), ("connect_end", 50, 7, frame), ("response_start", 90, 7, frame)
+    )
+
+    assert found == [("working", 10.0), ("network", 40.0), ("working", 150.0)]
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "network"),
+    [
+        ((10, 20), (50, 90), [("working", 10.0), ("network", 80.0), ("working", 110.0)]),
+        ((10, 20), (90, 50), [("working", 10.0), ("network", 80.0), ("working", 110.0)]),
+        ((10, 50), (50, 90), [("working", 10.0), ("network", 80.0), ("working", 110.0)]),
+        ((10, 60), (50, 90), [("working", 10.0), ("network", 40.0), ("working", 10.0), ("network", 30.0), ("working", 110.0)]),
+        ((-5, -9), (50, 300), [("working", 0.0), ("network", 200.0), ("working", 0.0)]),
+    ],
+)  # fmt: skip
+def test_connections_that_are_made_at_once_are_one_wait(
+    begins: tuple[int, int], ends: tuple[int, int], network: list[tuple[str, float]]
+) -> None:
+    starts = [("connect_start", float(ms), number, 1) for number, ms in enumerate(begins)]
+    stops = [("connect_end", float(ms), number, 1) for number, ms in enumerate(ends)]
+
+    assert _with_wires(*sorted([*starts, *stops], key=lambda wire: wire[1])) == network
+
+
+def test_what_a_request_for_another_frame_waits_for_is_no_part_of_this_one() -> None:
+    mine = [("connect_start", 10.0, 1, 1), ("connect_end", 30.0, 1, 1)]
+    another = [("connect_start", 20.0, 2, 99), ("connect_end", 120.0, 2, 99)]
+
+    assert _with_wires(*sorted([*mine, *another], key=lambda wire: wire[1])) == [
         ("working", 10.0),
-        ("network", 40.0),
-        ("working", 150.0),
+        ("network", 20.0),
+        ("working", 170.0),
     ]
 
 
-def test_a_connection_without_its_beginning_is_incomplete() -> None:
-    talk = held(*LATE, says=SAYS)
-    [turn] = talk.turns
-    [llm] = [step for step in turn.steps if step.where == "llm"]
-    trace = Trace(talk.session.graph, now=lambda: talk.events[-1][0])
-    trace._services["llm"] = "llm"
-    for event in [*talk.events, *_wire("llm", connect_end=llm.start + 50 * MS)]:
-        trace.tap(event)
-    answer = talk.report._answers[1]
+def test_a_connection_that_came_to_nothing_is_no_part_of_the_path() -> None:
+    refused = [("connect_start", 10.0, 1, 1)]
+    again = [("connect_start", 60.0, 2, 1), ("connect_end", 90.0, 2, 1), ("request_sent", 95.0, 2, 1)]
 
-    with pytest.raises(Incomplete, match="no beginning of the connection"):
-        trace.path(answer.sound, by=answer.by, audible_at=answer.audible_at, since=turn.speech_end_at)
+    assert _with_wires(*refused, *again) == [("working", 60.0), ("network", 30.0), ("working", 110.0)]
+
+
+@pytest.mark.parametrize(("without", "lacks"), [("connect_start", "beginning"), ("connect_end", "end")])
+def test_a_connection_that_lacks_an_event_is_incomplete(without: str, lacks: str) -> None:
+    whole = [("connect_start", 10.0), ("connect_end", 50.0), ("request_sent", 51.0), ("response_start", 90.0)]
+
+    with pytest.raises(Incomplete, match=f"the trace has no {lacks} of the connection that 'llm' made"):
+        _with_wires(*((what, ms, 3, 1) for what, ms in whole if what != without))
 
 
 def test_a_sound_that_was_audible_before_the_end_of_speech_has_no_path() -> None:
@@ -218,7 +263,3 @@ def test_sound_is_counted_by_the_second(tmp_path: Path) -> None:
 
     assert sum(line["frames"] for line in seconds if line["what"] == "put") == 100
     assert not any(line.get("type") == "Audio" for line in lines)
-
-
-def _wire(service: str, **events: int) -> list[tuple[Any, ...]]:
-    return [(at, taps.WIRE, service, name) for name, at in events.items()]

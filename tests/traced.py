@@ -24,8 +24,8 @@ SETTINGS = (
     "llm.answer=Nine o'clock and all is well, thank you.",
 )
 WIRES = [
-    (1700, "warm_start"), (1705, "warm_end"), (1710, "reused"), (1711, "request_sent"), (1741, "response_start"),
-    (5400, "connect_start"), (5420, "connect_end"), (5421, "request_sent"), (5500, "closed"),
+    (1700, "warm_start", 1), (1705, "warm_end", 1), (1710, "reused", 2), (1711, "request_sent", 2), (1741, "response_start", 2),
+    (5400, "connect_start", 3), (5420, "connect_end", 3), (5421, "request_sent", 3), (5500, "closed", 3),
 ]  # fmt: skip
 """Milliseconds behind the start: what a service named `far` might have done."""
 
@@ -37,8 +37,8 @@ def traced(path: Path, *settings: str, says: list[dict[str, Any]] | None = None)
 
     async def main() -> None:
         async with session:
-            for ms, what in WIRES:
-                session.trace.tap((session.trace.started + ms * MS, taps.WIRE, "far", what))
+            for ms, what, request in WIRES:
+                session.trace.tap((session.trace.started + ms * MS, taps.WIRE, "far", what, request, 0))
             session.trace.tap((session.trace.started + 1750 * MS, taps.NOTE, -1, "the loop came 28 ms late"))
             await session.finished()
             report.finish()

@@ -768,7 +768,33 @@ MUTANTS = (
     ),
     Mutant(
         13, "that a request was sent isn't told", HTTP,
-        '            self._log(self.name, "request_sent", sent_at)', "            pass", WIRES,
+        '            self._tell("request_sent", flight, flight.sent_at)', "            pass", WIRES,
+    ),
+    Mutant(
+        13, "the connections of requests that are made at once are one", TRACE,
+        "request, made_for in self.wires:\n", "request, made_for in self.wires:\n            request = 0\n", TRACES,
+    ),
+    Mutant(
+        13, "connections that are made at once count twice", TRACE,
+        "if joined and first <= joined[-1][1]:", "if False:", TRACES,
+    ),
+    Mutant(
+        13, "what another frame's request waits for counts too", TRACE,
+        " or made_for not in (frame_id, 0):", ":", TRACES,
+    ),
+    Mutant(
+        13, "a connection that never came about isn't missed", TRACE,
+        'elif event in ("request_sent", "response_start") and request in begun and start < at <= end:', "elif False:", TRACES,
+    ),
+    Mutant(
+        13, "nobody knows for which frame a connection was made", SESSION,
+        "self.trace.tap((at, WIRE, service, event, request, frame))",
+        "self.trace.tap((at, WIRE, service, event, request, 0))",
+        ("tests/test_scenarios.py::test_the_parts_add_up_where_connections_are_made_at_once",),
+    ),
+    Mutant(
+        13, "the requests of one service share a number", HTTP,
+        "number=next(self._numbers)", "number=1", WIRES,
     ),
     # -- 14: services --------------------------------------------------------------------------------------------------------------
     Mutant(
@@ -780,8 +806,8 @@ MUTANTS = (
     ),
     Mutant(
         14, "no spare connection is made after a cancel has cost one", HTTP,
-        '            self._log(self.name, "closed", self._now())\n            self.rewarm()\n',
-        '            self._log(self.name, "closed", self._now())\n',
+        '            self._tell("closed", flight)\n            self.rewarm()\n',
+        '            self._tell("closed", flight)\n',
         WIRES,
     ),
     Mutant(

@@ -157,7 +157,7 @@ def test_a_connection_of_its_own_costs_a_handshake_each_time_which_the_trace_see
         session.watch(Transcript, lambda transcript: waited.append((transcript.at - recorded[-1]) // MS))
         async with session:
             await session.finished()
-            return waited, [event for _, _, event in session.trace.wires if event.startswith("connect")]
+            return waited, [event for _, _, event, _, _ in session.trace.wires if event.startswith("connect")]
 
     waited, wires = run_virtual(run())
 
