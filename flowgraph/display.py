@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.text import Text
 
 from flowgraph.errors import FlowError
-from flowgraph.frame import Frame, Heard
-from flowgraph.node import ports
+from flowgraph.frame import Heard
 from flowgraph.report import types_named
 from flowgraph.tables import figures, one_line, summary
+from flowgraph.waiting import Wait
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from flowgraph.session import Session
 
 REFRESH_S = 0.1
+LONG_S = 5
+"""Who waits so long for an answer wants to know for whom."""
 METER = 14
 QUIETEST_DBFS = -60.0
 
@@ -68,9 +70,10 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self._wait: Wait | None = None
 
     def watch(self, session: Session) -> None:
-        pass
+        self._wait = Wait(session)
 
     def starting(self, what: Sequence[str]) -> None:
         self.line(f"starting {', '.join(what)} …" if what else "starting …")
@@ -97,7 +100,15 @@ class Lines:
                 self.console.print(part)
 
     async def refresh(self) -> None:
-        pass
+        """Tell once of each attempt, if it takes long, who is at work on it."""
+        told = -1
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            if self._wait is not None and self._wait.attempt != told:
+                node, seconds = self._wait.at()
+                if seconds >= LONG_S:
+                    told = self._wait.attempt
+                    self.line(f"still waiting for '{node}', after {seconds:.0f} s")
 
     def line(self, text: str | Text, style: str = "") -> None:
         """One line, however long, as it is."""
@@ -116,18 +127,14 @@ class Live(Lines):
         self._partial = ""
         self._answer = ""
         self._audible = False
-        self._thinking = False
         self._shown = ""
 
     def watch(self, session: Session) -> None:
+        super().watch(session)
         for kind in types_named(session.graph, "Voice"):
             session.watch(kind, self._on_voice)
         for kind in types_named(session.graph, "Transcript"):
             session.watch(kind, self._on_transcript)
-        owner = session.graph.owner
-        for kind in ports(session.graph.nodes[owner].cls).outputs if owner is not None else ():
-            if kind.is_plan:
-                session.watch(kind, self._on_prompt)
         session.watch(Heard, self._on_heard)
 
     def starting(self, what: Sequence[str]) -> None:
@@ -200,8 +207,11 @@ class Live(Lines):
             who, words, style = "you", self._partial, "bold cyan"
         elif self._audible:
             who, words, style = "assistant", self._answer, "bold green"
-        elif self._thinking:
+        elif self._wait is not None and self._wait.on:
+            node, seconds = self._wait.at()
             who, words, style = "thinking", self._partial, "magenta"
+            if seconds >= 1:
+                words = f"{seconds:.0f} s, {node} · {words}"
         else:
             who, words, style = "silence", self._partial, "dim"
         text.append(f"  {who:<10}", style=style)
@@ -215,13 +225,9 @@ class Live(Lines):
     def _on_transcript(self, transcript: Any) -> None:
         self._partial = transcript.text
 
-    def _on_prompt(self, _: Frame) -> None:
-        self._thinking = True
-
     def _on_heard(self, heard: Heard) -> None:
         self._answer = heard.text
         self._audible = bool(heard.first_audible_at) and not heard.final
-        self._thinking = False
 
 
 class Typed(Lines):
@@ -238,6 +244,7 @@ class Typed(Lines):
         self._said: list[str] = []
 
     def watch(self, session: Session) -> None:
+        super().watch(session)
         for kind in types_named(session.graph, "Transcript"):
             session.watch(kind, self._on_transcript)
         session.watch(Heard, self._on_heard)

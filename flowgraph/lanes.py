@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flowgraph.frame import Frame
@@ -123,6 +123,11 @@ class Lanes:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=self._clean_up_s)
+
+    @property
+    def frames(self) -> Iterator[Frame]:
+        """What is in process."""
+        return (lane.frame for lane in self._lanes if not lane.task.done())
 
     def processed_in(self, task: asyncio.Task[Any]) -> Frame | None:
         """Whose lane this task is."""

@@ -244,6 +244,7 @@ class Report:
         said = messages[-1][1] if messages and messages[-1][0] == "user" else ""
         self._waiting.append(frame.turn)
         self._said[frame.turn] = _Answer(frame.turn, frame.at, said, bool(getattr(frame, "say", "")), 0)
+        self._settle()
 
     def _on_heard(self, frame: Heard) -> None:
         answer = self._answers.get(frame.turn)
@@ -301,9 +302,15 @@ class Report:
         while self._open:
             first, later = self._open[0], self._open[1:]
             passed = first.idle and any(exchange.answers for exchange in later)
-            if not (passed or self._over(first, followed=bool(later))):
+            if not (passed or self._given_up(first, later) or self._over(first, followed=bool(later))):
                 return
             self._close(self._open.pop(0))
+
+    def _given_up(self, exchange: _Exchange, later: list[_Exchange]) -> bool:
+        """Does the attempt that is being made answer something later, so that nothing can be heard in answer to this any more?"""
+        since = min((one.utterance.start_at for one in later if one.utterance is not None), default=None)
+        latest = self._said.get(max(self._said, default=0))
+        return not exchange.answers and since is not None and latest is not None and latest.asked_at >= since
 
     def _over(self, exchange: _Exchange, *, followed: bool) -> bool:
         """Has it been answered to the end, and is nothing more to be learned of it?"""

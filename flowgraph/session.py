@@ -106,6 +106,10 @@ class Session:
         """Frames dropped by a declared overflow, so far."""
         return self.trace.dropped
 
+    def planning(self) -> list[str]:
+        """The nodes that are at work for the attempt that counts, in the order of the graph."""
+        return [name for name, worker in self._workers.items() if worker.planning]
+
     async def finished(self) -> None:
         """Wait until the graph has run out. Raises the failure that ended it, if one did."""
         tasks = set(self._tasks.values())

@@ -111,6 +111,12 @@ class Worker:
             return self._lanes.processed_in(task)
         return self.current if task is self._consumer else None
 
+    @property
+    def planning(self) -> bool:
+        """Is `process` at work for the attempt that counts?"""
+        frames = self._lanes.frames if self._lanes is not None else filter(None, [self.current])
+        return any(frame.is_plan and frame.turn >= self._turn.number for frame in frames)
+
     def reroute(self) -> None:
         """Forget which channels take which type: somebody began or ceased to watch."""
         self._routes.clear()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import itertools
 from typing import Any
@@ -135,8 +136,6 @@ def watched(display: Lines, *settings: str, says: list[dict[str, Any]], moments:
     """What `Live` draws at these seconds of a conversation."""
 
     async def main() -> list[str]:
-        import asyncio
-
         session = Session(spoken(*settings, says=says))
         display.watch(session)
         drawn: list[str] = []
@@ -167,6 +166,40 @@ def test_the_line_that_moves_says_who_speaks() -> None:
     assert "what time is it" in thinking
     assert "assistant" in assistant
     assert "silence" in later
+
+
+def test_the_line_that_moves_says_for_whom_one_waits_and_for_how_long() -> None:
+    display = Live(Console(file=io.StringIO(), width=80))
+    soon, later = watched(display, "llm.delay=99s", "ear.seconds=9", says=[QUESTION], moments=[2.1, 4.8])
+    [tts] = watched(
+        Live(Console(file=io.StringIO(), width=80)), "tts.delay=99s", "ear.seconds=9", says=[QUESTION], moments=[4.8]
+    )
+
+    assert soon.rstrip().endswith("thinking  what time is it")
+    assert "thinking  3 s, llm · what time is it" in later
+    assert "thinking  3 s, tts · " in tts
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [("llm.delay=99s", ["still waiting for 'llm', after 5 s"]), ("llm.delay=4s", []), ("tts.delay=0ms", [])],
+)
+def test_in_a_pipe_too_it_is_told_once_for_whom_one_waits(setting: str, told: list[str]) -> None:
+    file = io.StringIO()
+
+    async def main() -> None:
+        display = Lines(Console(file=file, width=80))
+        session = Session(spoken(setting, "ear.seconds=20", says=[QUESTION]))
+        display.watch(session)
+        refreshing = asyncio.ensure_future(display.refresh())
+        async with session:
+            await asyncio.sleep(18)
+            await session.stop(drain_s=0)
+        refreshing.cancel()
+
+    run_virtual(main())
+
+    assert file.getvalue().splitlines() == told
 
 
 def test_a_long_text_shows_its_end() -> None:

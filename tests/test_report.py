@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import pytest
 
 from flowgraph import taps
-from flowgraph.report import EXACT_NS
+from flowgraph.report import EXACT_NS, Report
 from flowgraph.session import Session
 from flowgraph.testing import run_virtual
-from flowgraph.units import MS
+from flowgraph.units import MS, SECOND
 from tests.spoken import GRAPH, Conversation, held, spoken
 
 QUESTION = {"from": 500, "to": 1500, "text": "What time is it?"}
@@ -222,6 +223,26 @@ def test_turns_are_told_as_they_end() -> None:
     talk = held("ear.seconds=9", says=says(QUESTION, NEXT))
 
     assert talk.live == talk.turns
+
+
+def test_a_turn_that_nothing_can_answer_any_more_is_told_then_and_not_at_the_end() -> None:
+    """The model hangs; the user gives up, and asks something else."""
+    told: list[tuple[float, str]] = []
+
+    async def main() -> None:
+        session = Session(spoken("ear.seconds=30", "llm.delay=99s", says=says(QUESTION, NEXT)))
+        report = Report(
+            session, lambda turn: told.append(((session.clock.now() - session.trace.started) / SECOND, turn.verdict))
+        )
+        async with session:
+            await asyncio.sleep(20)
+            assert [(round(at), verdict) for at, verdict in told] == [(6, "unanswered")]
+            await session.stop(drain_s=0)
+            report.finish()
+
+    run_virtual(main())
+
+    assert [verdict for _, verdict in told] == ["unanswered", "unanswered"]
 
 
 def test_the_budget_names_the_phase_that_broke_it() -> None:
