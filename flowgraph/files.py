@@ -8,6 +8,9 @@ from pathlib import Path
 
 from flowgraph.errors import FlowError
 
+SOUND_FILES = (".wav", ".wave", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac", ".aiff", ".webm", ".mp4")
+"""How files with sound are named; what isn't a WAV file is told how to become one."""
+
 
 class Unwritable(FlowError):
     """No file can be written where an argument of the command line says."""

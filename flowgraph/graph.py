@@ -50,18 +50,19 @@ class Graph:
         *,
         settings: Sequence[str] = (),
         derived: Callable[[Mapping[str, NodeSpec]], Sequence[str]] | None = None,
+        derived_from: str = "",
         environ: Mapping[str, str] | None = None,
         types: Mapping[str, type[Node]] | None = None,
     ) -> Self:
         """The graph of a file, or a bundled one by its name (`optimized`).
 
         `settings` are `node.option=value` (also `services.NAME.url=…`, `budget.…=…`), as `--set` takes them. `derived` says more of
-        them, on top, when it is known which nodes there are. `types` adds node classes by name. Raises GraphError with every
-        problem found.
+        them, on top, when it is known which nodes there are; problems with those name `derived_from`, which is what the user wrote.
+        `types` adds node classes by name. Raises GraphError with every problem found.
         """
         environ = os.environ if environ is None else environ
         document = read(os.fspath(path_or_name), environ)
-        return cls._checked(document, Path(path_or_name).stem, settings, environ, types, derived)
+        return cls._checked(document, Path(path_or_name).stem, settings, environ, types, derived, derived_from)
 
     @classmethod
     def from_text(
@@ -87,6 +88,7 @@ class Graph:
         environ: Mapping[str, str],
         types: Mapping[str, type[Node]] | None,
         derived: Callable[[Mapping[str, NodeSpec]], Sequence[str]] | None = None,
+        derived_from: str = "",
     ) -> Self:
         # networkx takes a quarter of a second to import, and a process that is given a graph needs none of it.
         from flowgraph.checks import check, order
@@ -94,7 +96,7 @@ class Graph:
         settle(document, settings, environ)
         draft = Draft(document, types or {})
         if derived is not None and (more := derived(draft.nodes)):
-            settle(document, more, environ)
+            settle(document, more, environ, derived_from)
             draft = Draft(document, types or {})  # what was wrong with an option that is set now is no problem
         wire(draft)
         owner = check(draft)

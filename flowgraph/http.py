@@ -187,7 +187,7 @@ class HttpService:
             timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_S),
             # Compressing a stream of small pieces would hold them back.
             headers={"Accept-Encoding": "identity", "User-Agent": "flowgraph"},
-            trace_configs=[self._tracing()],
+            trace_configs=[self.tracing()],
         )
         """For what the methods here don't cover. Traced and pooled like them; give it `url()` and `headers`."""
 
@@ -362,7 +362,10 @@ class HttpService:
 
     # -- what happens to connections -------------------------------------------------------------------------------------
 
-    def _tracing(self) -> aiohttp.TraceConfig:
+    def tracing(self, *, pooled: bool = True) -> aiohttp.TraceConfig:
+        """What tells `log` of the requests of a ClientSession. `pooled`: it is `session`, whose connections are kept warm; of any other
+        session's only that they are being made is told.
+        """
         trace = aiohttp.TraceConfig(trace_config_ctx_factory=_Flight)
 
         def tell(event: str, *, parked: str = "") -> Callable[..., Awaitable[None]]:
@@ -376,6 +379,8 @@ class HttpService:
         trace.on_dns_resolvehost_end.append(tell("dns_end"))
         trace.on_connection_create_start.append(tell("connect_start", parked="warm_start"))
         trace.on_connection_create_end.append(tell("connect_end", parked="warm_end"))
+        if not pooled:
+            return trace
         trace.on_connection_reuseconn.append(tell("reused"))
         trace.on_connection_reuseconn.append(self._reused)
         trace.on_request_headers_sent.append(self._sent)

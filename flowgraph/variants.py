@@ -168,16 +168,19 @@ def _under(marks: Mapping[DataPath, Mark], path: DataPath) -> list[DataPath]:
 # -- from the command line ----------------------------------------------------------------------------------------------
 
 
-def settle(document: Document, settings: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Apply `--set node.option=value` (or `services.NAME.url=…`, `budget.…=…`) in order, a new `type` first."""
+def settle(document: Document, settings: Sequence[str], environ: Mapping[str, str], written: str = "") -> None:
+    """Apply `--set node.option=value` (or `services.NAME.url=…`, `budget.…=…`) in order, a new `type` first.
+
+    `written`: what the user wrote instead, where the settings follow from something else.
+    """
     for setting in sorted(settings, key=lambda text: not re.match(r"[^=]*\.type\s*=", text)):
-        _settle(document, setting, environ)
+        _settle(document, setting, environ, written)
 
 
-def _settle(document: Document, setting: str, environ: Mapping[str, str]) -> None:
+def _settle(document: Document, setting: str, environ: Mapping[str, str], written: str) -> None:
     name, equals, text = setting.partition("=")
     shown = f"{name}={'*' * len(text)}" if SECRET_NAME.fullmatch(name.rpartition(".")[2].strip()) else masked(setting)
-    source = Source(f"--set {shown}")
+    source = Source(written or f"--set {shown}")
 
     def report(message: str, hint: str = "") -> None:
         document.problems.append(source.problem(Span(), message, hint))

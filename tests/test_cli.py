@@ -549,9 +549,15 @@ def test_a_name_that_is_none_makes_no_file(tmp_path: Path, monkeypatch: pytest.M
 # -- inputs and typed graphs ---------------------------------------------------------------------------------------------
 
 
+def _wav(path: Path) -> None:
+    target = WavTarget(path, 16_000)
+    target.write(np.zeros(1600, np.float32))
+    target.save()
+
+
 def test_an_input_becomes_the_device_of_what_listens(tmp_path: Path) -> None:
     sound = tmp_path / "${a}.wav"
-    WavTarget(sound, 16_000).save()
+    _wav(sound)
 
     assert with_input("echo", str(sound)).nodes["mic"].options == {"device": f"file:{sound}"}
 
@@ -582,6 +588,33 @@ def test_an_input_that_is_an_address_stays_as_it_is(address: str) -> None:
 def test_an_input_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(NoInput, match="no such file"):
         address_of(str(tmp_path / "a.wav"))
+
+
+@pytest.mark.parametrize("name", ["talk.jsonl", "talk.txt", "talk"])
+def test_an_input_that_is_a_file_of_another_kind_is_no_device(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}", encoding="utf-8")
+
+    with pytest.raises(NoInput, match=f"--input .*{name} is neither a WAV file nor a conversation") as caught:
+        address_of(str(tmp_path / name))
+    assert caught.value.exit_code == 2
+    assert "file:PATH" in caught.value.hint
+
+
+@pytest.mark.parametrize("wish", ["./gone", "/nowhere/gone", "~/gone", "gone.mp3"])
+def test_an_input_that_looks_like_a_path_is_no_device(wish: str) -> None:
+    with pytest.raises(NoInput, match=r"gone.*there is no such file"):
+        address_of(wish)
+
+
+def test_what_is_wrong_with_an_input_names_the_input(tmp_path: Path) -> None:
+    sound = tmp_path / "talk.mp3"
+    sound.write_bytes(b"ID3")
+
+    for wish, why in [(str(sound), "isn't a WAV file"), ("caller:/tmp/gone", "there is no conversation /tmp/gone")]:
+        with pytest.raises(GraphError) as caught:
+            with_input("echo", wish)
+        assert str(caught.value).startswith(f"--input {wish}: mic.device: ")
+        assert why in str(caught.value)
 
 
 def test_an_input_needs_somebody_who_listens(graph_file: Path) -> None:

@@ -143,7 +143,7 @@ def _graphs(wishes: Wishes) -> dict[str, Graph]:
     found: dict[str, Graph] = {}
     for path in wishes.graphs:
         if wishes.record:
-            graph = Graph.load(path, settings=wishes.settings, derived=settings_by_ear)
+            graph = Graph.load(path, settings=wishes.settings, derived=settings_by_ear, derived_from="--record")
         else:
             graph = with_input(path, wishes.conversation, settings=wishes.settings, option="--conversation")
         for warning in graph.warnings:

@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flowgraph.errors import FlowError
+from flowgraph.files import SOUND_FILES
 from flowgraph.graph import Graph
 from flowgraph.node import ports
 from flowgraph.specs import NodeSpec
 
-_SOUND = (".wav", ".wave")
 _CONVERSATION = (".yaml", ".yml")
 _ADDRESSES = ("file:", "caller:")
+_PATHS = ("/", "./", "../", "~")
+"""No name of a device begins so."""
+_WANTED = "a WAV file (file:PATH where it isn't called .wav), a conversation's YAML file, or a folder of WAV files"
 CONVERSATIONS = Path(__file__).resolve().parent.parent.parent / "graphs" / "conversations"
 
 
@@ -25,7 +28,12 @@ class NoInput(FlowError):
 def with_input(name: str, wish: str, *, settings: Sequence[str] = (), option: str = "--input") -> Graph:
     """A graph that listens to that. `option`: who wishes it. Raises GraphError, NoInput."""
     address = address_of(wish, option=option)
-    graph = Graph.load(name, settings=settings, derived=lambda nodes: _listening_to(nodes, address))
+    graph = Graph.load(
+        name,
+        settings=settings,
+        derived=lambda nodes: _listening_to(nodes, address),
+        derived_from=f"{option} {wish}",
+    )
     if not _sources(graph.nodes):
         raise NoInput(f"{graph.path}: {option} needs a node that listens to a device, such as `mic`")
     return graph
@@ -57,21 +65,20 @@ def address_of(wish: str, *, option: str = "--input") -> str:
     """
     if wish.startswith(_ADDRESSES):
         return wish
-    path = Path(wish)
-    if path.suffix.lower() in _SOUND:
+    path = Path(wish).expanduser()
+    if path.suffix.lower() in SOUND_FILES:
         return f"file:{_there(path, option)}"
     if path.is_dir() or path.suffix.lower() in _CONVERSATION:
         return f"caller:{_there(path, option)}"
     bundled = CONVERSATIONS / f"{wish}.yaml"
     if "/" not in wish and bundled.is_file():
         return f"caller:{bundled}"
+    if wish.startswith(_PATHS) or (path.exists() and wish not in ("default", "null")):
+        raise NoInput(f"{option} {_there(path, option)} is neither a WAV file nor a conversation", hint=_WANTED)
     return wish
 
 
 def _there(path: Path, option: str) -> Path:
     if not path.exists():
-        raise NoInput(
-            f"{option} {path}: there is no such file",
-            hint="a WAV file, a conversation's YAML file, or a folder of WAV files",
-        )
+        raise NoInput(f"{option} {path}: there is no such file", hint=_WANTED)
     return path.resolve()

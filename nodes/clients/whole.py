@@ -90,7 +90,7 @@ async def _posted_alone(
             connector=_Alone(pool.connector),
             headers=pool.headers,
             timeout=pool.timeout,
-            trace_configs=[_connecting(pool.trace_configs)],
+            trace_configs=[service.tracing(pooled=False)],
         ) as session,
         session.post(service.url(path), headers=service.headers, **content) as response,
     ):
@@ -111,14 +111,3 @@ class _Alone(aiohttp.BaseConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's signature
     ) -> ResponseHandler:
         return await self._network._create_connection(req, traces, timeout)
-
-
-def _connecting(traced: list[aiohttp.TraceConfig]) -> aiohttp.TraceConfig:
-    """What the service tells of its connections being made, without what keeps them warm."""
-    trace = aiohttp.TraceConfig()
-    for one in traced:
-        trace.on_dns_resolvehost_start.extend(one.on_dns_resolvehost_start)
-        trace.on_dns_resolvehost_end.extend(one.on_dns_resolvehost_end)
-        trace.on_connection_create_start.extend(one.on_connection_create_start)
-        trace.on_connection_create_end.extend(one.on_connection_create_end)
-    return trace

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator
 
 from flowgraph.document import close
 from flowgraph.errors import DeviceError
-from flowgraph.files import address_beside, beside
+from flowgraph.files import SOUND_FILES, address_beside, beside
 from flowgraph.node import Placed
 
 Kind = Literal["default", "name", "file", "caller", "null"]
@@ -75,7 +75,7 @@ def _misspelt(text: str, direction: Direction) -> str:
     kind, colon, what = text.partition(":")
     if colon and what and not what.startswith(" ") and close(kind, ("file", "caller")):
         return f"{'caller' if close(kind, ('caller',)) else 'file'}:{what}"
-    if text.lower().endswith((".wav", ".wave")):
+    if text.lower().endswith(SOUND_FILES):
         return f"file:{text}"
     if text.lower().endswith((".yaml", ".yml")) and direction == "input":
         return f"caller:{text}"

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     Samples = npt.NDArray[np.float32]
 
 CONVERT = "convert it: ffmpeg -i {name} -ac 1 -ar 16000 -c:a pcm_s16le NEW.wav"
+REPAIR = "have it written again, or keep what is there: ffmpeg -ignore_length 1 -i {name} -c copy NEW.wav"
+LEAST_HEADER = 44
+"""Bytes before the samples."""
+UNKNOWN_BYTES = 0x7FFF_0000
+"""Who writes a WAV file into a pipe can't know its length: ffmpeg states 0xFFFFFFFF then, sox 0x7FFFF000 or so."""
 
 
 class WavSource:
@@ -38,6 +43,21 @@ class WavSource:
         """Samples of one channel."""
         self._width = self._file.getsampwidth()
         self.channels: int = self._file.getnchannels()
+        if not is_stream(self.path):
+            self._check_length()
+
+    def _check_length(self) -> None:
+        size = self._width * self.channels
+        there = max(self.path.stat().st_size - LEAST_HEADER, 0) // size
+        if self.length * size >= UNKNOWN_BYTES:
+            self.length = there
+        hint = REPAIR.format(name=self.path.name)
+        if self.length > there:
+            self.close()
+            said, found = self.length / self.rate_hz, there / self.rate_hz
+            raise DeviceError(
+                f"{self.path} is cut short: its header says {said:.1f} s, {found:.1f} s are there", hint=hint
+            )
 
     def read(self, samples: int) -> Samples:
         """The next samples, all channels mixed into one: float32, shape (n,); n is less at the end of the file."""
@@ -71,9 +91,16 @@ class WavSource:
 
 
 def require_readable(path: str | Path) -> None:
-    """Before anything starts: is it a WAV file that can be read? Raises DeviceError. What comes by a pipe isn't touched."""
-    if not is_stream(path):
-        WavSource(path).close()
+    """Before anything starts: is it a WAV file that can be read, with sound in it? Raises DeviceError. What comes by a pipe isn't touched."""
+    if is_stream(path):
+        return
+    source = WavSource(path)
+    source.close()
+    if not source.length and Path(path).stat().st_size > LEAST_HEADER + source.rate_hz:
+        hint = REPAIR.format(name=source.path.name)
+        raise DeviceError(f"{path} was never completed: its header says that nothing is in it", hint=hint)
+    if not source.length:
+        raise DeviceError(f"{path} holds no sound", hint="name a WAV file with something in it")
 
 
 def require_writable(path: str | Path) -> None:

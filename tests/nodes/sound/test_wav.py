@@ -44,6 +44,46 @@ def test_what_is_no_wav_file_is_told_how_to_convert_it(tmp_path: Path, content: 
     assert "ffmpeg -i a.wav" in caught.value.hint
 
 
+def test_a_file_that_is_cut_short_is_told_by_how_much(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", 2)
+    path.write_bytes(path.read_bytes()[: 44 + 2 * 400])
+
+    with pytest.raises(DeviceError, match=r"a\.wav is cut short: its header says 0\.1 s, 0\.0 s are there") as caught:
+        WavSource(path)
+    assert "ffmpeg -ignore_length 1 -i a.wav" in caught.value.hint
+
+
+def test_a_file_without_sound_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    WavTarget(path, 16_000).save()
+
+    with pytest.raises(DeviceError, match=r"a\.wav holds no sound"):
+        require_readable(path)
+
+
+def _stating(path: Path, length: int) -> Path:
+    """The same file, had its writer not known its length, or not come to state it."""
+    content = bytearray(path.read_bytes() + bytes(48_000))
+    content[40:44] = length.to_bytes(4, "little")
+    content[4:8] = min(length + 36, 0xFFFF_FFFF).to_bytes(4, "little")
+    path.write_bytes(content)
+    return path
+
+
+def test_a_file_that_was_never_completed_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match=r"a\.wav was never completed: its header says that nothing is in it"):
+        require_readable(_stating(write(tmp_path / "a.wav", 2), 0))
+
+
+@pytest.mark.parametrize("length", [0xFFFF_FFFF, 0x7FFF_F000], ids=["ffmpeg", "sox"])
+def test_a_file_from_a_pipe_is_as_long_as_it_is(tmp_path: Path, length: int) -> None:
+    source = WavSource(_stating(write(tmp_path / "a.wav", 2), length))
+
+    assert source.length == 800 + 24_000
+    assert len(source.read(30_000)) == 24_800
+    source.close()
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"can't read .*gone\.wav"):
         WavSource(tmp_path / "gone.wav")
