@@ -529,6 +529,31 @@ def test_a_new_graphs_suggestions_can_be_taken(tmp_path: Path, monkeypatch: pyte
     assert Graph.load("mine.yaml").nodes["dialogue"].options.keys() >= {"system", "greeting"}
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_a_recording_and_a_trace_that_find_no_space_are_both_told(tmp_path: Path) -> None:
+    target = WavTarget(tmp_path / "in.wav", 16_000)
+    target.write(np.zeros(48_000, np.float32))
+    target.save()
+    command = f"{sys.executable} -m flowgraph run echo --input in.wav --set speaker.device=null --output out.wav --trace /dev/full"
+    limited = f"cd {tmp_path} && ulimit -f 150 && exec {command}"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
+        "error: can't write out.wav: File too large",
+        "error: can't write on the trace /dev/full: No space left on device",
+    ]
+
+
+def test_a_new_graph_that_finds_no_space_leaves_nothing(tmp_path: Path) -> None:
+    flow_new = f"cd {tmp_path} && ulimit -f 0 && exec {sys.executable} -m flowgraph new mine"
+    done = subprocess.run(["bash", "-c", flow_new], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == "error: can't write mine.yaml: File too large\n  = is the disk full?\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_new_graph_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("mine", encoding="utf-8")

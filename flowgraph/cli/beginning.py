@@ -63,10 +63,15 @@ def write_new(name: str) -> None:
             f"{path.stem!r} is no name for a graph", hint="letters, digits, '-' and '_', such as my-assistant"
         )
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(TEMPLATE.format(name=path.stem, file=path))
+        file = path.open("x", encoding="utf-8")
     except FileExistsError:
         raise CannotBegin(f"{path} is there already, and stays as it is", hint="choose another name") from None
     except OSError as error:
         raise CannotBegin(f"can't write {path}: {error.strerror}", hint="choose another folder") from None
+    try:
+        with file:
+            file.write(TEMPLATE.format(name=path.stem, file=path))
+    except OSError as error:
+        path.unlink()  # half a graph would be in the way of the next try
+        raise CannotBegin(f"can't write {path}: {error.strerror}", hint="is the disk full?") from None
     stdout().print(Text(f"wrote {path}\ntalk with it: flow run {path}"), soft_wrap=True)

@@ -166,7 +166,10 @@ class Run:
         if self._wishes.verbose and self._listening:
             self._tell_notes(session)
         if failure is not None:
-            return self._failed(failure)
+            code = self._failed(failure)
+            if self._listening and (other := session.trace.failure) is not None and other is not failure:
+                self._failed(other)
+            return code
         return BY_SIGNAL + self._interrupts[0] if self._interrupts else report.exit_code
 
     async def _until_over(self, session: Session) -> None:

@@ -21,6 +21,8 @@ CONVERT = "convert it: ffmpeg -i {name} -ac 1 -ar 16000 -c:a pcm_s16le NEW.wav"
 REPAIR = "have it written again, or keep what is there: ffmpeg -ignore_length 1 -i {name} -c copy NEW.wav"
 LEAST_HEADER = 44
 """Bytes before the samples."""
+LEAST_SPACE = 1 << 16
+"""Bytes: a second or two of sound."""
 UNKNOWN_BYTES = 0x7FFF_0000
 """Who writes a WAV file into a pipe can't know its length: ffmpeg states 0xFFFFFFFF then, sox 0x7FFFF000 or so."""
 
@@ -128,11 +130,26 @@ class WavTarget:
         except OSError as error:
             hint = "name a file in a folder that is there and may be written"
             raise DeviceError(f"can't write {path}: {error.strerror}", hint=hint) from None
+        self._require_space()
         # Not by its path: where that fails, wave leaves an object that complains when it is collected.
         self._file = wave.open(self._raw)  # noqa: SIM115 (closed by save())
         self._file.setnchannels(channels)
         self._file.setsampwidth(2)
         self.set_rate(rate_hz)
+
+    def _require_space(self) -> None:
+        """A disk that is full already is told now, and not when an hour has been recorded."""
+        try:
+            self._raw.write(bytes(LEAST_SPACE))
+            self._raw.flush()
+            self._raw.seek(0)
+            self._raw.truncate()
+        except OSError as error:
+            with contextlib.suppress(OSError):  # what is left to write fails again
+                self._raw.close()
+            assert self._part is not None
+            self._part.unlink(missing_ok=True)
+            raise DeviceError(f"can't write {self.path}: {error.strerror}", hint="is the disk full?") from None
 
     def set_rate(self, rate_hz: int) -> None:
         """State the rate, once, before the first `write`."""

@@ -118,12 +118,14 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         WavTarget(tmp_path, 16_000)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+needs_full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+
+
+@needs_full_disk
 @pytest.mark.parametrize("seconds", [0.01, 1.0])
-def test_where_the_disk_is_full_what_there_is_stays_and_is_named(tmp_path: Path, seconds: float) -> None:
+def test_where_the_disk_fills_up_what_there_is_stays_and_is_named(tmp_path: Path, seconds: float) -> None:
     target, part = tmp_path / "a.wav", tmp_path / "a.wav.part"
-    part.symlink_to("/dev/full")
-    file = WavTarget(target, 16_000)
+    file = _filling_up(target)
 
     with contextlib.suppress(DeviceError):  # told now, or where it comes out of the buffer
         file.write(np.zeros(round(16_000 * seconds), np.float32))
@@ -132,14 +134,34 @@ def test_where_the_disk_is_full_what_there_is_stays_and_is_named(tmp_path: Path,
     file.save()
 
     assert str(part) in caught.value.hint
-    assert part.is_symlink()
+    assert part.exists()
     assert not target.exists()
 
-    file = WavTarget(target, 16_000)
+    file = _filling_up(target)
     with contextlib.suppress(DeviceError):
         file.write(np.zeros(round(16_000 * seconds), np.float32))
     file.discard()
 
+    assert list(tmp_path.iterdir()) == []
+
+
+def _filling_up(path: Path) -> WavTarget:
+    """Begun while there was space; from now on there is none."""
+    file = WavTarget(path, 16_000)
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, file._raw.fileno())
+    os.close(full)
+    return file
+
+
+@needs_full_disk
+def test_a_disk_that_is_full_already_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.wav.part").symlink_to("/dev/full")
+
+    with pytest.raises(DeviceError, match=r"can't write .*a\.wav: No space left on device") as caught:
+        WavTarget(tmp_path / "a.wav", 16_000)
+
+    assert "disk full" in caught.value.hint
     assert list(tmp_path.iterdir()) == []
 
 
