@@ -9,6 +9,7 @@ A module is imported only when a graph uses its type, and must import nothing he
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import pkgutil
@@ -19,6 +20,7 @@ from types import ModuleType
 
 from flowgraph.document import close
 from flowgraph.errors import FlowError
+from flowgraph.mistakes import ended, first_line, place
 from flowgraph.node import Node, ports
 
 GROUP = "flowgraph.nodes"
@@ -102,8 +104,14 @@ def _import(module: str, name: str) -> ModuleType:
             hint = "is it installed in this environment, or on PYTHONPATH?"
             raise UnusableType(f"type '{name}': there is no module {error.name}", hint=hint) from None
         raise UnusableType(f"type '{name}' can't be imported: {error}", hint="install what it needs") from None
-    except Exception as error:
-        raise UnusableType(f"type '{name}' can't be imported: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        spec = None
+        with contextlib.suppress(Exception):  # its package may be what fails
+            spec = importlib.util.find_spec(module)
+        where = place(error, [spec.origin] if spec is not None and spec.origin is not None else [])
+        why = ended(error).message if isinstance(error, SystemExit) else first_line(error)
+        hint = f"correct it; python -c 'import {module}' shows the same"
+        raise UnusableType(f"type '{name}' can't be imported: {why}{where}", hint=hint) from error
 
 
 def _only_node(module: ModuleType, name: str) -> type[Node]:

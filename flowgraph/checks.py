@@ -222,7 +222,9 @@ def _interruptible(draft: Draft, owner: str) -> None:
         if not spec.cls.effects:
             continue
         for origin in draft.nodes:
-            if origin in (owner, name) or not nx.has_path(plans, origin, name) or plans.in_degree(origin):
+            if origin in (owner, name) or plans.in_degree(origin) or not _all_known(draft, origin):
+                continue
+            if not nx.has_path(plans, origin, name):
                 continue
             path = nx.shortest_path(plans, origin, name)
             link = next(

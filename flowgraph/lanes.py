@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flowgraph.frame import Frame
+from flowgraph.mistakes import ended
 
 if TYPE_CHECKING:
     from flowgraph.channel import Inbox
@@ -48,6 +49,12 @@ class Lane:
         return self.outputs.popleft()
 
     async def _fill(self, process: Callable[[Any], Any]) -> None:
+        try:
+            await self._work(process)
+        except SystemExit as error:
+            raise ended(error) from None
+
+    async def _work(self, process: Callable[[Any], Any]) -> None:
         outputs: Any = process(self.frame)
         if hasattr(outputs, "__anext__"):
             try:
@@ -58,7 +65,7 @@ class Lane:
         else:
             if inspect.iscoroutine(outputs):
                 outputs = await outputs
-            for output in _iterable(outputs):
+            for output in () if outputs is None else outputs:
                 await self._add(output)
 
     async def _add(self, output: Frame) -> None:
@@ -172,7 +179,3 @@ class Lanes:
             else:
                 self._news.clear()
                 await self._news.wait()
-
-
-def _iterable(outputs: Any) -> Iterable[Frame]:
-    return () if outputs is None else outputs

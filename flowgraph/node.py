@@ -169,7 +169,15 @@ def _frames_in(annotation: object) -> Iterator[type[Frame]]:
             yield from _frames_in(part)
     elif isinstance(annotation, type) and issubclass(annotation, Frame):
         yield annotation
-    elif typing.get_origin(annotation) in (Iterator, AsyncIterator, Generator, AsyncGenerator, Iterable):
+    elif typing.get_origin(annotation) in (
+        Iterator,
+        AsyncIterator,
+        Generator,
+        AsyncGenerator,
+        Iterable,
+        Sequence,
+        list,
+    ):
         yield from _frames_in(typing.get_args(annotation)[0])
 
 

@@ -190,6 +190,7 @@ class Report:
         """What nodes under `on_error: skip | restart` met."""
         self.lost = 0
         """Frames dropped by a declared overflow."""
+        self._ended_by = ""
         self._session = session
         self._graph = session.graph
         self._on_turn = on_turn
@@ -214,8 +215,9 @@ class Report:
             session, tokens=types_named(self._graph, "Token"), sound=types_named(self._graph, "Speech")
         )
 
-    def finish(self) -> None:
-        """The session is over: report what is left."""
+    def finish(self, failure: str = "") -> None:
+        """The session is over: report what is left. `failure`: what ended it, which is why that wasn't answered."""
+        self._ended_by = failure
         while self._open:
             self._close(self._open.pop(0))
         self.lost = self._session.lost
@@ -376,7 +378,7 @@ class Report:
             cut_off=utterance is not None and any(self._too_early(a, utterance) for a in self._answers.values()),
             interrupted=cut is not None,
             stopped_in_ns=cut.until - onset if cut is not None and onset else None,
-            error=answer.error if answer is not None else "",
+            error=answer.error if answer is not None and (answer.error or answer.final) else self._ended_by,
             utterance=utterance.index if utterance is not None else -1,
         )
 

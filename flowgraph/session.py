@@ -23,6 +23,7 @@ from flowgraph.context import Context
 from flowgraph.errors import FlowError, NodeFailed, ServiceError, Stuck
 from flowgraph.frame import End, Failure, Frame, Heard
 from flowgraph.graph import Edge, Graph
+from flowgraph.mistakes import ended
 from flowgraph.node import Node, ports
 from flowgraph.specs import services_used
 from flowgraph.taps import NOTE, WIRE
@@ -255,7 +256,10 @@ class Session:
 
         async def opened(name: str) -> None:
             self._opened.append(name)  # from here on there may be something to close
-            await self._workers[name].node.open()
+            try:
+                await self._workers[name].node.open()
+            except SystemExit as error:
+                raise ended(error) from None
 
         results = await asyncio.gather(*(opened(name) for name in names), return_exceptions=True)
         failures = [

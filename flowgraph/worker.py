@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from flowgraph.errors import FlowError, NodeFailed
 from flowgraph.frame import End, Failure, Frame, Heard
 from flowgraph.lanes import Lanes
+from flowgraph.mistakes import ended, in_words
 from flowgraph.node import Node, parallel_of, ports
 from flowgraph.taps import BULK, NOTE, STAMP, Tap
 from flowgraph.units import MS, SECOND
@@ -84,7 +86,7 @@ class Worker:
         self._ids = ids
         self._owned = owned
         self._is_owner = type(self.node).owns_turn
-        self._routes = _Routes(route)
+        self._routes = _Routes(self._declared(route))
         self._outlets = outlets
         self._on_error = on_error
         self._place = place
@@ -104,6 +106,23 @@ class Worker:
         self._lanes: Lanes | None = None
         if not self._is_owner:
             turn.on_advance(self._interrupt)
+
+    def _declared(
+        self, route: Callable[[type[Frame]], tuple[Outlet, ...]]
+    ) -> Callable[[type[Frame]], tuple[Outlet, ...]]:
+        """The same, for frames that the node says it yields: any other would be lost without a word."""
+        outputs = ports(type(self.node)).outputs
+
+        def checked(kind: type[Frame]) -> tuple[Outlet, ...]:
+            if not issubclass(kind, outputs):
+                names = " | ".join(output.__name__ for output in outputs) or "nothing"
+                raise FlowError(
+                    f"it yielded a {kind.__name__}, but its annotations say that it yields {names}",
+                    hint=f"add it where they say so: -> Iterator[… | {kind.__name__}]",
+                )
+            return route(kind)
+
+        return checked
 
     def processed_in(self, task: asyncio.Task[Any]) -> Frame | None:
         """The frame that `process` is at work on in this very task; None: the task isn't one of those, or is between frames."""
@@ -266,13 +285,15 @@ class Worker:
                                 if not channel.put(output):
                                     await channel.wait_put(output)
                             if is_plan and frame.turn < turn.number:
-                                outputs.close()
+                                _close(outputs)
                                 break
                 else:
                     await self._process_async(process, frame)
             except asyncio.CancelledError:
                 if not self._absorb(task):
                     raise
+            except SystemExit as error:
+                self._failed(ended(error), frame)
             except Exception as error:
                 self._failed(error, frame)
             finally:
@@ -347,10 +368,10 @@ class Worker:
             raise
         except NodeFailed:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if self._on_error == "skip":
                 self._on_error = "restart"  # `run` has no next frame to go on with
-            self._failed(error, None)
+            self._failed(ended(error) if isinstance(error, SystemExit) else error, None)
         finally:
             close = getattr(outputs, "aclose", None)
             if close is not None:
@@ -484,12 +505,26 @@ class Worker:
         doing = ""
         if frame is not None:
             doing = f"processing {type(frame).__name__} {frame.id} from '{frame.source}' (attempt {frame.turn})"
-        hint = error.hint if isinstance(error, FlowError) else ""
-        message = error.message if isinstance(error, FlowError) else f"{type(error).__name__}: {error}"
+        message, hint = in_words(error, _files(type(self.node)))
+        if not hint and not isinstance(error, FlowError) and self._on_error == "fail":
+            hint = "`flow run -v` shows the whole traceback"
         return NodeFailed(self.name, message, place=self._place, hint=hint, while_doing=doing)
 
     def _note(self, text: str) -> None:
         self._tap((self._now(), NOTE, self.index, text))
+
+
+def _files(cls: type[Node]) -> set[str]:
+    """Where the code of a node is, its own and what it inherits."""
+    modules = (sys.modules.get(one.__module__) for one in cls.__mro__ if issubclass(one, Node) and one is not Node)
+    return {file for module in modules if (file := getattr(module, "__file__", None))}
+
+
+def _close(outputs: Any) -> None:
+    """End a generator; a list has no end."""
+    close = getattr(outputs, "close", None)
+    if close is not None:
+        close()
 
 
 class _Routes(dict[type[Frame], "tuple[Outlet, ...]"]):

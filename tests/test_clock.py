@@ -265,7 +265,7 @@ async def converse() -> list[tuple[float, str]]:
     def note(what: str) -> None:
         log.append(((now() - began) / SECOND, what))
 
-    services.log = lambda _service, event, _at: note(event)
+    services.log = lambda _service, event, _at, _request: note(event)
     await services.start()
     service = services.http("far")
 

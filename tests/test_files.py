@@ -55,6 +55,12 @@ def problems(*settings: str, file: str = "mine/graph.yaml") -> list[tuple[str, s
 # -- whose folder --------------------------------------------------------------------------------------------------------
 
 
+def _sound(path: Path) -> None:
+    target = WavTarget(path, 16_000)
+    target.write(np.zeros(1600, np.float32))
+    target.save()
+
+
 def test_a_path_is_seen_from_the_file_that_states_it(folder: Path) -> None:
     text = GRAPH.format(mic="", out=", path: x.wav, text: x.wav")
 
@@ -64,7 +70,7 @@ def test_a_path_is_seen_from_the_file_that_states_it(folder: Path) -> None:
 
 def test_a_variants_path_is_seen_from_the_variant_and_an_inherited_one_from_its_own_file(folder: Path) -> None:
     (folder / "base.yaml").write_text(GRAPH.format(mic=", device: 'file:out.wav'", out=", path: base.txt"))
-    WavTarget(folder / "out.wav", 16_000).save()
+    _sound(folder / "out.wav")
     variant = "extends: ../base.yaml\nnodes: {out: {path: mine.txt}}\n"
 
     assert options(variant) == {"path": "mine/mine.txt"}
@@ -98,11 +104,9 @@ def test_an_absolute_path_and_one_of_the_user_stay_what_they_are(folder: Path, m
     ],
 )
 def test_a_device_is_a_path_only_where_it_says_so(folder: Path, device: str, placed: str) -> None:
-    WavTarget(folder / "mine" / "x.wav", 16_000).save()
+    _sound(folder / "mine" / "x.wav")
     (folder / "mine" / "talk").mkdir()
-    target = WavTarget(folder / "mine" / "talk" / "a.wav", 16_000)
-    target.write(np.zeros(1600, np.float32))
-    target.save()
+    _sound(folder / "mine" / "talk" / "a.wav")
 
     assert options(GRAPH.format(mic=f", device: '{device}'", out=""), "mic") == {"device": placed}
 

@@ -78,7 +78,7 @@ def test_what_a_session_says_of_itself_for_hours_has_a_bound() -> None:
                 session.turn.set_gain(number % 2 / 2)
                 session.turn.commit(session.turn.advance())
                 session._noter(0)(f"note {number}")
-                session._wire("llm", "reused", number)
+                session._wire("llm", "reused", number, number)
             trace = session.trace
             trace.collect()
             assert trace.advances[-1][1] == 10_000

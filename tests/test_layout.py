@@ -19,7 +19,7 @@ NODES = Path(nodes.__path__[0])
 GRAPHS = Path(graphs.__path__[0])
 
 TIERS = (
-    {"frame", "clock", "errors", "files", "units", "taps", "masking"},
+    {"frame", "clock", "errors", "files", "units", "taps", "masking", "mistakes"},
     {"node", "channel", "turn", "context", "handoff"},
     {"document", "catalog", "graph", "edges", "specs", "options", "checks", "variants", "draft", "wiring"},
     {"worker", "lanes", "session", "trace", "services", "http", "network", "children", "wire"},

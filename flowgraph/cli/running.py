@@ -24,7 +24,7 @@ import flowgraph
 from flowgraph.cli.console import stderr, stdout, tell_error
 from flowgraph.cli.inputs import with_input
 from flowgraph.display import Display, JsonLines, Lines, Live, Typed
-from flowgraph.errors import FlowError
+from flowgraph.errors import FlowError, NodeFailed
 from flowgraph.files import require_apart, require_writable
 from flowgraph.graph import Graph
 from flowgraph.interrupts import BY_SIGNAL, ENDING, is_ignored, without_terminal
@@ -150,6 +150,9 @@ class Run:
                         display.listening(time.perf_counter() - self._begun)
                         try:
                             await self._until_over(session)
+                        except NodeFailed as error:
+                            report.finish(error.cause)
+                            raise
                         finally:
                             report.finish()
         except asyncio.CancelledError:

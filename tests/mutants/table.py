@@ -16,6 +16,7 @@ ENGINE = ("tests/test_channel.py", "tests/test_turn.py", "tests/test_worker.py",
 HTTP, CHILDREN, PLAYBACK = "flowgraph/http.py", "flowgraph/children.py", "nodes/sound/playback.py"
 RULES, DOOR = "tests/test_rules.py", "tests/test_handoff.py"
 
+MISTAKES = ("tests/test_mistakes.py",)
 GRAPHS = ("tests/test_graph.py", "tests/test_broken_graphs.py", RULES)
 TRACES = ("tests/test_trace.py", "tests/test_session.py", RULES)
 WIRES = ("tests/test_http.py", "tests/test_services.py")
@@ -198,7 +199,23 @@ MUTANTS = (
     Mutant(
         4, "a plain generator goes on with a stale plan", WORKER,
         "                            if is_plan and frame.turn < turn.number:\n"
-        "                                outputs.close()\n                                break\n", "",
+        "                                _close(outputs)\n                                break\n", "",
+    ),
+    Mutant(
+        0, "a list that a process returns has to be a generator", WORKER,
+        "    if close is not None:\n        close()\n", "    close()\n", MISTAKES,
+    ),
+    Mutant(
+        0, "what a node doesn't say that it yields is lost", WORKER,
+        "if not issubclass(kind, outputs):", "if False:", MISTAKES,
+    ),
+    Mutant(
+        0, "who calls sys.exit in a node ends the program", WORKER,
+        "            except SystemExit as error:\n                self._failed(ended(error), frame)\n", "", MISTAKES,
+    ),
+    Mutant(
+        0, "a turn that is given up is told at the end", "flowgraph/report.py",
+        "self._given_up(first, later) or ", "", ("tests/test_report.py",),
     ),
     Mutant(
         4, "a generator in a thread is closed in the loop's", WORKER,
@@ -429,7 +446,7 @@ MUTANTS = (
     ),
     Mutant(
         9, "what process returns in a lane isn't said", LANES,
-        "            for output in _iterable(outputs):\n                await self._add(output)", "            pass",
+        "            for output in () if outputs is None else outputs:\n                await self._add(output)", "            pass",
     ),
     Mutant(
         9, "a node has a clock of its own", GAIN,
