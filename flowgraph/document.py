@@ -178,6 +178,15 @@ class Document:
         what = "something else" if SECRET_NAME.fullmatch(name) else quoted(masked_url(value))
         return f"{what} in the environment variable {name}"
 
+    def held_in(self, path: DataPath) -> str:
+        """Where somebody changes a value: `the environment variable LLM_API_KEY, which talk.yaml:8:40 names`, or its place."""
+        mark = self.marks.get(path)
+        names = [match[1] for match in _VARIABLE.finditer(mark.written or "") if match[1]] if mark is not None else []
+        place = self.place(path)
+        if not names:
+            return place
+        return f"the environment variable{'s' * (len(names) > 1)} {listed(names)}, which {place} names"
+
     def value(self, path: DataPath) -> Any:
         """The data at a path; None where there is none."""
         here: Any = self.data

@@ -242,6 +242,11 @@ class Draft:
             key = entry.get("key")
             if key is not None and not isinstance(key, str | int | float):
                 self.report((*path, "key"), f"{name}.key: expected text")
+            elif not all(map(str.isprintable, str(key).strip())):
+                where = self.document.held_in((*path, "key"))
+                self.report(
+                    (*path, "key"), f"{name}.key: a key is one line, without control characters", f"correct {where}"
+                )
             options = self._server_options(name, entry)
             modules = list(dict.fromkeys(servers.get(name, [])))
             if url == "embedded":
@@ -253,7 +258,14 @@ class Draft:
                 continue
             place = self.document.place(Spot(path, key=True))
             server = modules[0] if modules else ""
-            self.services[name] = ServiceSpec(name, url, "" if key is None else str(key), server, options, place)
+            text, hint = "" if key is None else str(key), self._key_hint(name, place, held=bool(key))
+            self.services[name] = ServiceSpec(name, url, text, server, options, place, hint)
+
+    def _key_hint(self, name: str, place: str, *, held: bool) -> str:
+        path = ("services", name, "key")
+        if path not in self.document.marks:
+            return f'give the service its key: `key: "${{…}}"` at {place}'
+        return f"{'correct' if held else 'set'} its key: {self.document.held_in(path)}"
 
     def _server_options(self, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         path = ("services", name, "options")

@@ -167,6 +167,8 @@ class HttpService:
         """
         self.name = spec.name
         self._place = spec.place
+        self.key_hint = spec.key_hint or "set its key"
+        """What to do where it doesn't take the key."""
         self._now = now
         self._log = log
         self._death = death
@@ -176,6 +178,9 @@ class HttpService:
         self._authorization = ""
         self._mask = Mask([self._key])
         self._base: URL | None = None
+        """As http or https."""
+        self._scheme = ""
+        """As the graph has it."""
         self._coming: Callable[[], Awaitable[str]] | None = None
         if isinstance(url, str):
             self.move(url)
@@ -199,7 +204,9 @@ class HttpService:
     @property
     def address(self) -> str:
         """The base URL as it may be shown: without user, password and query. `embedded` for a server of ours that isn't `there` yet."""
-        return "embedded" if self._base is None else str(self._base.with_query(None)).rstrip("/")
+        return (
+            "embedded" if self._base is None else str(self._base.with_query(None).with_scheme(self._scheme)).rstrip("/")
+        )
 
     @property
     def who(self) -> str:
@@ -238,6 +245,7 @@ class HttpService:
         if base is None:
             message = f"{self._place}: the url of service '{self.name}' is none"
             raise ServiceError(message, hint="write it as http://HOST:PORT")
+        self._scheme = URL(url).scheme
         user, password = base.user or "", base.password or ""
         login = basic(user, password) if user else ""
         self._authorization = f"Bearer {self._key}" if self._key else f"Basic {login}" if login else ""
@@ -450,7 +458,7 @@ class HttpService:
                 hint = f"is it running, a firewall between, {where} right?"
                 return ServiceError(f"{who} doesn't answer within {CONNECT_S:.0f} s", hint=hint)
             case aiohttp.WSServerHandshakeError(status=status) if status != 101:
-                hint = "set its key" if status in (401, 403) else f"is {where} that of a server for this protocol?"
+                hint = self.key_hint if status in (401, 403) else f"is {where} that of a server for this protocol?"
                 return ServiceError(f"{who} refuses the WebSocket with status {status}", hint=hint)
             case aiohttp.ClientPayloadError():
                 return ServiceError(f"{who} closed the connection in the middle of its answer", hint="see its log")

@@ -73,6 +73,8 @@ class ServiceSpec:
     options: dict[str, str | int | float | bool]
     """For the embedded server, by name: each is an argument of its command line."""
     place: str
+    key_hint: str = ""
+    """What to do where the service doesn't take the key: which variable or line it comes from."""
 
     @property
     def embedded(self) -> bool:

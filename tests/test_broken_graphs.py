@@ -1,7 +1,7 @@
 """Every file in tests/broken is wrong, and says so: the whole message is held in the .txt beside it.
 
 A first line `# settings: a.b=c …` or `# environ: NAME=value …` gives the options that it is loaded with. After a deliberate change
-of the wording: `python tests/test_broken_graphs.py` rewrites the texts; read them before committing.
+of the wording: `python -m tests.test_broken_graphs` rewrites the texts; read them before committing.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 from pathlib import Path
 
 import pytest
-from standins import TYPES
 
 from flowgraph.errors import GraphError
 from flowgraph.graph import Graph
+from tests.standins import TYPES
 
 BROKEN = Path(__file__).parent / "broken"
 FILES = sorted(BROKEN.glob("*.yaml"))

@@ -85,7 +85,7 @@ class Posted:
         with contextlib.suppress(ServiceError, OSError):  # the status alone says enough
             while len(body) < LARGEST_ERROR and (portion := await self.read()):
                 body += portion
-        return refusal(self.who, self.status, body, wanted=wanted)
+        return refusal(self.who, self.status, body, key_hint=self._service.key_hint, wanted=wanted)
 
     async def _settle(self) -> None:
         self.begun, self._stall_s = True, min(self._stall_s, SETTLE_S)

@@ -14,7 +14,6 @@ LONGEST = 300
 
 _OTHER_SERVER = "is the URL that of the right server? this one doesn't take such requests"
 _HINTS = {
-    401: 'set the service\'s key in the YAML (`key: "${…}"`)',
     403: "the service knows the key, but doesn't allow this",
     404: "is the URL right (without /v1 at its end), and the model installed?",
     405: _OTHER_SERVER,
@@ -53,15 +52,16 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else line[: longest - 1].rstrip(" ,.;") + "…"
 
 
-def refusal(who: str, status: int, body: bytes | str, *, wanted: str = "") -> ServiceError:
+def refusal(who: str, status: int, body: bytes | str, *, key_hint: str, wanted: str = "") -> ServiceError:
     """The error for `who`'s HTTP answer with a status of 400 or above.
 
-    `wanted`: a model or voice that the service may not know; the closest of those that it names is suggested.
+    `key_hint`: what to do about the key. `wanted`: a model or voice that the service may not know; the closest of those that it names is suggested.
     """
     message = message_of(body)
     quoted = f": {shortened(message)}" if message else ""
     close = _closest(wanted, message) if wanted and wanted in message else ""
-    hint = f"did you mean {close}?" if close else _HINTS.get(status, "see the server's log" if status >= 500 else "")
+    hints = {**_HINTS, 401: key_hint}
+    hint = f"did you mean {close}?" if close else hints.get(status, "see the server's log" if status >= 500 else "")
     return ServiceError(f"{who} answers {status}{quoted}", hint=hint)
 
 

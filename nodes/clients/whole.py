@@ -60,7 +60,7 @@ async def posted(
             response = await stack.enter_async_context(request)
         answer = Answer(response, who=who, limit_s=limit_s)
         if response.status >= 400:
-            raise refusal(who, response.status, await answer.whole(), wanted=wanted)
+            raise refusal(who, response.status, await answer.whole(), key_hint=service.key_hint, wanted=wanted)
         try:
             yield answer
         except ServiceError as error:

@@ -39,7 +39,7 @@ def test_what_is_too_long_is_cut() -> None:
 
 def test_a_closer_name_is_suggested() -> None:
     body = '{"detail": {"message": "Voice \'af_hart\' not found. Available voices: af_alloy, af_heart, am_adam"}}'
-    error = refusal("the TTS service 'tts'", 400, body, wanted="af_hart")
+    error = refusal("the TTS service 'tts'", 400, body, key_hint="", wanted="af_hart")
     assert str(error) == (
         "the TTS service 'tts' answers 400: Voice 'af_hart' not found. Available voices: af_alloy, af_heart, am_adam\n"
         "  = did you mean af_heart?"
@@ -47,13 +47,18 @@ def test_a_closer_name_is_suggested() -> None:
 
 
 def test_without_a_key_it_says_where_to_set_it() -> None:
-    error = refusal("the LLM service 'llm'", 401, '{"error": {"message": "Missing API key"}}')
-    assert "set the service's key" in error.hint
+    error = refusal(
+        "the LLM service 'llm'", 401, '{"error": {"message": "Missing API key"}}', key_hint="set LLM_API_KEY"
+    )
+    assert error.hint == "set LLM_API_KEY"
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
 def test_a_server_that_takes_no_such_request_may_be_another_one(status: int) -> None:
-    assert "is the URL" in refusal("service 'tts' (http://host)", status, "<title>Error response</title>").hint
+    assert (
+        "is the URL"
+        in refusal("service 'tts' (http://host)", status, "<title>Error response</title>", key_hint="").hint
+    )
 
 
 def test_an_error_without_a_name_gets_one_and_an_error_with_it_stays() -> None:
