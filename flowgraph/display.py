@@ -161,7 +161,7 @@ class Live(Lines):
             self._paragraph(number, said, "bold")
         if turn.heard.strip():
             self._paragraph("    " if said else number, turn.heard.strip(), "")
-        line = figures(turn)
+        line = figures(turn, self.console.width)
         if line is not None:
             self.console.print(line)
         self._partial = ""
@@ -262,7 +262,7 @@ class Typed(Lines):
     def turn(self, turn: TurnReport) -> None:
         self._new_line()
         told = bool(turn.error) and any(turn.error in text for text in self._said)  # it stands right above
-        line = figures(turn, verdict=not told)
+        line = figures(turn, self.console.width, verdict=not told)
         if line is not None:
             self.console.print(line)
         self._prompt()

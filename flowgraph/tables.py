@@ -33,6 +33,12 @@ OTHER = "bright_blue"
 AXIS_NS = SECOND
 """A bar of full width."""
 BAR = 20
+TOTAL = 10
+"""Columns of a turn's milliseconds."""
+LEAST_TEXT = 8
+"""Columns for what was said: where there are fewer, the table of the turns becomes a list."""
+NARROW = 60
+"""A terminal of fewer columns has no room for a bar."""
 
 
 def in_ms(phases: Mapping[str, int]) -> dict[str, int]:
@@ -71,14 +77,25 @@ def colour(phase: str) -> str:
     return COLOURS.get(phase, OTHER)
 
 
-def parts(turn: TurnReport) -> Text:
-    """`speech end 402 · LLM 9 · playout 10`: what is below half a millisecond is left out."""
+def parts(milliseconds: Mapping[str, int], room: int = 0) -> Text:
+    """`speech end 402 · LLM 9 · playout 10`: what is below half a millisecond is left out.
+
+    `room`: columns; what doesn't fit goes on in the next line, whole. 0 = one line, however long.
+    """
     text = Text()
-    for name, ms in in_ms(turn.phases).items():
-        if ms:
-            text.append(" · " if text else "", style="dim")
-            text.append(SHORT.get(name, name), style=colour(name))
-            text.append(f" {ms}")
+    begun = 0
+    for name, ms in milliseconds.items():
+        if not ms:
+            continue
+        part = Text.assemble((SHORT.get(name, name), colour(name)), f" {ms}")
+        if room and begun and begun + 3 + part.cell_len > room:
+            text.append("\n")
+            begun = 0
+        elif begun:
+            text.append(" · ", style="dim")
+            begun += 3
+        text.append_text(part)
+        begun += part.cell_len
     return text
 
 
@@ -96,25 +113,32 @@ def one_line(turn: TurnReport) -> str:
     if turn.heard:
         words += ["→", f'"{turn.heard.strip()}"']
     if turn.latency_ns is not None:
-        words.append(f"{total(turn)} = {parts(turn)}" if turn.phases else f"{total(turn)} ({turn.incomplete})")
+        words.append(
+            f"{total(turn)} = {parts(in_ms(turn.phases))}" if turn.phases else f"{total(turn)} ({turn.incomplete})"
+        )
     if turn.verdict:
         words.append(f"[{turn.verdict}]")
     return " ".join(words)
 
 
-def figures(turn: TurnReport, *, verdict: bool = True) -> Table | None:
-    """Where the milliseconds of a turn went, with a bar, and its verdict if that is wanted; None if there is nothing to say."""
+def figures(turn: TurnReport, width: int, *, verdict: bool = True) -> Table | None:
+    """Where the milliseconds of a turn went, with a bar where there is room, and its verdict if that is wanted.
+
+    `width`: the terminal's columns. None if there is nothing to say.
+    """
     verdict = verdict and bool(turn.verdict)
     if turn.latency_ns is None and not verdict:
         return None
+    drawn = bool(turn.phases) and width >= NARROW
     grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(width=10, justify="right", no_wrap=True, style="bold")
-    if turn.phases:
+    grid.add_column(width=TOTAL, justify="right", no_wrap=True, style="bold")
+    if drawn:
         grid.add_column(width=BAR, no_wrap=True)
     grid.add_column(ratio=1)
-    beside = [Text()] if turn.phases else []
+    beside = [Text()] if drawn else []
     if turn.phases:
-        grid.add_row(total(turn), bar(turn.phases), parts(turn))
+        room = width - TOTAL - 2 - drawn * (BAR + 2)
+        grid.add_row(total(turn), *([bar(turn.phases)] if drawn else []), parts(in_ms(turn.phases), room))
     elif turn.latency_ns is not None:
         grid.add_row(total(turn), Text(turn.incomplete, style="red"))
     if verdict:
@@ -149,10 +173,16 @@ def turn_table(turns: Sequence[TurnReport], width: int) -> Table:
     rows = [(turn, in_ms(turn.phases)) for turn in asked]
     names = [name for name in ordered(n for _, row in rows for n in row) if any(row.get(name) for _, row in rows)]
     heads = [SHORT.get(name, name) for name in names]
+    room = width - 5 - 9 - sum(len(head) + 2 for head in heads)
+    latencies = [turn.latency_ns for turn in asked if turn.latency_ns is not None]
+    shown = [row for _, row in rows if row]  # as the rows are rounded, or the p50 of one turn would not be that turn's
+    means = {p: {n: round(percentile([row.get(n, 0) for row in shown], p)) for n in names} for p in (50, 90)}
+    totals = {p: f"{percentile(latencies, p) / MS:.0f}" for p in (50, 90)}
+    if room < LEAST_TEXT:
+        return _turn_list(rows, means, totals, width)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     table.add_column("", justify="right", style="dim", no_wrap=True)
-    room = width - 5 - 9 - sum(len(head) + 2 for head in heads)
-    table.add_column("ms", width=max(room, 8), no_wrap=True, overflow="ellipsis")
+    table.add_column("ms", width=room, no_wrap=True, overflow="ellipsis")
     table.add_column("total", justify="right", style="bold", no_wrap=True)
     for name, head in zip(names, heads, strict=True):
         table.add_column(head, justify="right", header_style=f"bold {colour(name)}", no_wrap=True)
@@ -160,12 +190,28 @@ def turn_table(turns: Sequence[TurnReport], width: int) -> Table:
         cells = [str(row.get(name) or "·") if row else "" for name in names]
         table.add_row(str(turn.number), Text(turn.said or turn.truth), total(turn).removesuffix(" ms") or "–", *cells)
     table.add_section()
-    latencies = [turn.latency_ns for turn in asked if turn.latency_ns is not None]
-    parts = [turn.phases for turn in asked if turn.phases]
-    for percent in (50, 90):
-        cells = [f"{percentile([row.get(name, 0) for row in parts], percent) / MS:.0f}" for name in names]
-        table.add_row("", f"p{percent}", f"{percentile(latencies, percent) / MS:.0f}", *cells, style="bold")
+    for percent, mean in means.items():
+        table.add_row("", f"p{percent}", totals[percent], *(str(mean[name]) for name in names), style="bold")
     return table
+
+
+def _turn_list(
+    rows: Sequence[tuple[TurnReport, dict[str, int]]],
+    means: Mapping[int, dict[str, int]],
+    totals: Mapping[int, str],
+    width: int,
+) -> Table:
+    """The same where there is no room for columns: no figure is cut."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(justify="right", style="dim", no_wrap=True)
+    grid.add_column(justify="right", style="bold", no_wrap=True)
+    grid.add_column(ratio=1)
+    room = width - 5 - 6
+    for turn, row in rows:
+        grid.add_row(str(turn.number), total(turn).removesuffix(" ms") or "–", parts(row, room))
+    for percent, mean in means.items():
+        grid.add_row(f"p{percent}", totals[percent], parts(mean, room))
+    return grid
 
 
 def _voice_to_voice(report: Report) -> Text:

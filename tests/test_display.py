@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from flowgraph.display import Lines, Live, Typed, meter
+from flowgraph.phases import SHORT
 from flowgraph.report import TurnReport
 from flowgraph.session import Session
-from flowgraph.tables import BAR, bar, figures, in_ms, one_line, summary
+from flowgraph.tables import BAR, bar, figures, in_ms, one_line, summary, turn_table
 from flowgraph.testing import run_virtual
 from flowgraph.units import MS, SECOND
 from tests.spoken import held, spoken
@@ -66,13 +67,13 @@ def test_a_turn_without_phases_says_why() -> None:
     line = one_line(turn(phases={}, incomplete="the trace has no put of frame 7"))
 
     assert "421 ms (the trace has no put of frame 7)" in line
-    assert "the trace has no put" in text_of(figures(turn(phases={}, incomplete="the trace has no put of frame 7")))
+    assert "the trace has no put" in text_of(figures(turn(phases={}, incomplete="the trace has no put of frame 7"), 80))
 
 
 def test_a_greeting_has_no_figures() -> None:
     greeting = turn(greeting=True, expected=False, said="", number=0, latency_ns=None, phases={})
 
-    assert figures(greeting) is None
+    assert figures(greeting, 80) is None
     assert one_line(greeting) == '    greeting → "Eighty four."'
 
 
@@ -95,13 +96,36 @@ def test_a_bar_grows_with_the_time() -> None:
     assert lengths == [2, 10, 20, 20]
 
 
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 120])
 def test_nothing_is_wider_than_the_terminal(width: int) -> None:
     talk = held("ear.seconds=9", says=[{**QUESTION, "text": "word " * 40}, AGAIN])
     shown = "".join(text_of(part, width) for part in summary(talk.report, width))
-    shown += "".join(text_of(figures(one), width) for one in talk.turns)
+    shown += "".join(text_of(figures(one, width), width) for one in talk.turns)
 
     assert max(len(line) for line in shown.splitlines()) <= width
+
+
+@pytest.mark.parametrize("width", [30, 40, 50, 70, 100])
+def test_no_figure_is_cut_and_no_phase_torn_apart_however_narrow_the_terminal(width: int) -> None:
+    phases = {"end of speech": 402 * MS, "network": 35 * MS, "LLM": 109 * MS, "TTS": 71 * MS, "playout": 10 * MS}
+    whole = turn(phases=phases, latency_ns=627 * MS)
+    shown = text_of(figures(whole, width), width)
+    table = text_of(turn_table([whole, whole], width), width)
+
+    for name, ns in phases.items():
+        part = f"{SHORT.get(name, name)} {ns // MS}"
+        assert part in shown
+        assert part in table or width >= 70
+        assert str(ns // MS) in table
+    assert table.count("627") == 4
+
+
+def test_the_percentiles_of_one_turn_are_that_turn() -> None:
+    phases = {"end of speech": 400_400_000, "LLM": 9_600_000, "TTS": 3_600_000}
+    whole = turn(phases=phases, latency_ns=sum(phases.values()))
+    rows = [line.split() for line in text_of(turn_table([whole], 100), 100).splitlines()]
+
+    assert rows[1][-4:] == rows[2][-4:] == rows[3][-4:] == ["414", "400", "10", "4"]
 
 
 def test_the_table_has_a_row_for_each_turn_and_the_percentiles() -> None:
