@@ -83,12 +83,14 @@ def _connected(draft: Draft) -> None:
     for name, spec in draft.nodes.items():
         declared = ports(spec.cls)
         if name not in touched:
-            draft.report(_name_of(name), f"'{name}' is unreachable: no edge names it", _feeding(draft, spec.cls))
+            hint = _replaced(draft, name) + _feeding(draft, spec.cls)
+            draft.report(_name_of(name), f"'{name}' is unreachable: no edge names it", hint)
             continue
         starts_itself = spec.cls.live and _runs(spec.cls) and not spec.cls.needs
         if declared.inputs and name not in fed and not starts_itself:
             more = " but a feedback edge" if any(link.target == name for link in draft.links) else ""
-            draft.report(_name_of(name), f"nothing feeds '{name}'{more}", _feeding(draft, spec.cls))
+            hint = _replaced(draft, name) + _feeding(draft, spec.cls)
+            draft.report(_name_of(name), f"nothing feeds '{name}'{more}", hint)
             continue
         arriving = [kind for edge in draft.edges if edge.target == name for kind in edge.types]
         for needed in spec.cls.needs:
@@ -112,9 +114,18 @@ def _runs(cls: type[Node]) -> bool:
 
 
 def _all_known(draft: Draft, name: str) -> bool:
-    """Do all edges into it have types? Where one has not, that is the problem to report."""
+    """Do all edges that it is at an end of join, and those into it have types? Where not, that is the problem to report."""
     wanted = sum(link.target == name for link in draft.links)
-    return wanted == sum(edge.target == name for edge in draft.edges)
+    return name not in draft.mentioned and wanted == sum(edge.target == name for edge in draft.edges)
+
+
+def _replaced(draft: Draft, name: str) -> str:
+    """What to know of a node without edges where a variant states edges of its own; "" where none does."""
+    marks = draft.document.marks
+    edges, node = marks.get(("edges",)), marks.get(("nodes", name))
+    if edges is None or node is None or edges.source.file == node.source.file:
+        return ""
+    return f"the edges in {edges.source.file} take the place of all that it extends: state every one; "
 
 
 def _feeding(draft: Draft, cls: type[Node]) -> str:

@@ -308,6 +308,7 @@ class JsonLines:
 
     def __init__(self) -> None:
         self._out = sys.stdout  # as it is at the beginning: nobody else is to write there later
+        self._in_ascii = (self._out.encoding or "utf-8").lower().replace("-", "") != "utf8"
 
     def watch(self, session: Session) -> None:
         for kind in types_named(session.graph, "Transcript"):
@@ -352,7 +353,7 @@ class JsonLines:
         self._write("heard", attempt=heard.turn, text=heard.text, final=heard.final, cut=heard.cut)
 
     def _write(self, event: str, **fields: Any) -> None:
-        self._out.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
+        self._out.write(json.dumps({"event": event, **fields}, ensure_ascii=self._in_ascii) + "\n")
         self._out.flush()
 
 

@@ -136,6 +136,8 @@ class Document:
     """In the order in which their problems are shown."""
     expanded: dict[str, str] = dataclasses.field(default_factory=dict)
     """What came out of variables → how it was written."""
+    removed: dict[DataPath, Mark] = dataclasses.field(default_factory=dict)
+    """What a variant takes out of what it extends, and where it says so."""
 
     def problem(self, spot: Spot | DataPath, message: str, hint: str = "") -> Problem:
         """A problem at that spot, or at the nearest thing around it that was written."""

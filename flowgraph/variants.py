@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,27 @@ def read(name: str, environ: Mapping[str, str]) -> Document:
     """The document of a file or of a bundled graph, laid over what it extends. Raises GraphError."""
     path = locate(name, Path())
     if path is None:
-        if os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises where a name is too long
-            raise GraphError([Problem("this is a folder, not a graph", "name a file in it", name)])
-        hint = suggest(name.removeprefix("graphs/").removesuffix(".yaml"), bundled(), what="graphs that come with it")
-        raise GraphError([Problem("no such file, and no graph of that name comes with Flowgraph", hint, name)])
+        raise GraphError([Problem(*_no_graph(name), name)])
     return extended(_read_file(path, environ), path, environ)
+
+
+def _no_graph(name: str) -> tuple[str, str]:
+    """Why a name means no graph, and what to do."""
+    known = suggest(name.removeprefix("graphs/").removesuffix(".yaml"), bundled(), what="graphs that come with it")
+    if not name.strip():
+        return "the name of a graph is missing", f"name a YAML file, or one of the {known}"
+    try:
+        mode = os.stat(name).st_mode  # noqa: PTH116 - of a name that may be too long
+    except FileNotFoundError:
+        beside = next((f"{name}{end}" for end in (".yaml", ".yml") if locate(f"{name}{end}", Path())), "")
+        known = f"did you mean {beside}?" if beside else known
+        return "no such file, and no graph of that name comes with Flowgraph", known
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it holds a character that no name may"
+        return f"can't be read: {why}", known
+    if stat.S_ISDIR(mode):
+        return "this is a folder, not a graph", "name a file in it"
+    return "this is a device or a pipe, not a graph", "name a YAML file"
 
 
 def _read_file(path: Path, environ: Mapping[str, str]) -> Document:
@@ -155,6 +172,7 @@ def _merge(base: Document, top: Document, path: DataPath) -> None:
             del base.marks[gone]
         if value is None and name in mine:
             del mine[name]
+            base.removed[here] = top.marks[here]
             continue
         mine[name] = value
         for added in _under(top.marks, here):

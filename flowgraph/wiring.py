@@ -57,7 +57,12 @@ def _joins(draft: Draft, link: Link, known: dict[str, Ports]) -> bool:
     names = ((link.source, link.source_spot), (link.target, link.target_spot))
     missing = [(name, spot) for name, spot in names if name not in draft.declared]
     for name, spot in missing if draft.declared else ():
-        draft.report(spot, f"there is no node '{name}'", suggest(name, sorted(draft.declared), what="nodes"))
+        if (taken_out := draft.document.removed.get(("nodes", name))) is not None:
+            what = f"'{name}' is taken out, and edges still name it"
+            hint = "state the `edges:` anew, all of them, without it"
+            draft.problems.append(taken_out.source.problem(taken_out.key, what, hint))
+        else:
+            draft.report(spot, f"there is no node '{name}'", suggest(name, sorted(draft.declared), what="nodes"))
         draft.mentioned |= {link.source, link.target} & draft.declared.keys()
     if link.source == link.target and not missing:
         draft.report(link.target_spot, f"an edge from '{link.source}' to itself", "keep the state inside the node")

@@ -329,9 +329,16 @@ def test_who_is_started_by_nohup_goes_on_when_the_terminal_is_closed(graph_file:
         (">&-", ["run", "spoken.yaml", "--json"], 1, "error: the standard output is closed"),
         (">&-", ["nodes"], 1, "error: the standard output is closed"),
         ("<&- 2>&-", ["run", "spoken.yaml"], 0, ""),
+        pytest.param(
+            "> /dev/full",
+            ["check", "echo"],
+            1,
+            "error: can't write the standard output: No space left on device",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full"),
+        ),
     ],
 )
-def test_a_standard_stream_that_is_closed_is_told_as_that(
+def test_a_standard_stream_that_is_closed_or_full_is_told_as_that(
     closed: str, arguments: list[str], code: int, message: str, graph_file: Path
 ) -> None:
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -339,6 +346,48 @@ def test_a_standard_stream_that_is_closed_is_told_as_that(
     done = subprocess.run(command, cwd=graph_file.parent, env=environ, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stderr.partition("\n")[0]) == (code, message)
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such shell")
+def test_a_folder_that_is_gone_is_told_as_that(tmp_path: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [
+        "sh",
+        "-c",
+        'mkdir gone && cd gone && rmdir ../gone && exec "$@"',
+        "sh",
+        sys.executable,
+        "-c",
+        FLOW,
+        "check",
+        "echo",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: the folder that this runs in is gone\n  = go to another one: cd\n",
+    )
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_without_our_signs_gets_others(encoding: str, graph_file: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+
+    def said(*arguments: str) -> str:
+        command = [sys.executable, "-c", FLOW, *arguments]
+        done = subprocess.run(command, cwd=graph_file.parent, env=environ, capture_output=True, check=False)
+        assert done.stderr == b""
+        return done.stdout.decode(encoding)
+
+    box = "│ mic     │\n└───┬─────┘\n" if encoding == "utf-8" else "| mic     |\n+---+-----+\n"
+    assert box in said("show", "echo")
+    lines = [
+        json.loads(line) for line in said("run", "spoken.yaml", "--json", "--set", "llm.answer=Grüße…").splitlines()
+    ]
+    assert lines[-2]["heard"].strip() == "Grüße…"
 
 
 def test_what_a_node_prints_is_not_among_the_lines_of_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -629,6 +678,36 @@ def test_an_input_that_is_a_file_of_another_kind_is_no_device(tmp_path: Path, na
 def test_an_input_that_looks_like_a_path_is_no_device(wish: str) -> None:
     with pytest.raises(NoInput, match=r"gone.*there is no such file"):
         address_of(wish)
+
+
+@pytest.mark.parametrize(
+    ("name", "why", "hint"),
+    [
+        ("mine", "no such file, and no graph of that name", "did you mean mine.yaml?"),
+        ("optimised", "no such file, and no graph of that name", "did you mean 'optimized'?"),
+        ("", "the name of a graph is missing", "name a YAML file, or one of the graphs that come with it: "),
+        ("pipe", "this is a device or a pipe, not a graph", "name a YAML file"),
+        ("folder", "this is a folder, not a graph", "name a file in it"),
+        ("loop", "can't be read: Too many levels of symbolic links", "graphs that come with it: "),
+        ("x" * 300, "can't be read: File name too long", "graphs that come with it: "),
+        ("a\0b", "can't be read: it holds a character that no name may", "graphs that come with it: "),
+    ],
+)
+def test_a_name_that_means_no_graph_is_told_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, why: str, hint: str
+) -> None:
+    (tmp_path / "mine.yaml").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(GraphError) as caught:
+        Graph.load(name)
+
+    [problem] = caught.value.problems
+    assert why in problem.message
+    assert problem.hint.startswith(hint)
 
 
 def test_what_is_wrong_with_an_input_names_the_input(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
+import subprocess
+import sys
 import wave
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,11 @@ pytestmark = [pytest.mark.realtime, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "graphs/conversations/demo.yaml"
+INTERRUPTED = [False] * 5 + [True] + [False] * 2
+"""Which answers the caller speaks into."""
+ATTEMPTS = 3
+STARVED_S = 0.6
+"""A recogniser that is so far behind the sound gets too little of a processor. On a machine that does nothing else it is 0.4 s at most."""
 MOST_LATENESS_S = 0.03
 """What is recorded and what is reported may differ by so much."""
 VOICED = 10 ** (-45 / 20)
@@ -85,7 +92,24 @@ class Talk:
 
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory: pytest.TempPathFactory) -> Talk:
-    folder = tmp_path_factory.mktemp("talk")
+    """The conversation; where it went wrong on a machine that was starved meanwhile, once more, ATTEMPTS times at most."""
+    for _ in range(ATTEMPTS):
+        folder = tmp_path_factory.mktemp("talk")
+        held, late_s = _held(folder)
+        if _is_as_it_should_be(held):
+            break
+        print(f"the recogniser was {late_s:.2f} s behind, at the worst")
+        for turn, interrupted in zip(held.turns, INTERRUPTED, strict=False):
+            if turn["interrupted"] != interrupted or not turn["audible_at"] or turn["error"]:
+                command = [sys.executable, "-m", "flowgraph", "trace", "talk.jsonl", "--turn", str(turn["number"])]
+                print(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout)
+        if late_s < STARVED_S:
+            break
+    return held
+
+
+def _held(folder: Path) -> tuple[Talk, float]:
+    """And by how many seconds, at the worst, the recogniser, who needs the most of a processor, was behind the sound."""
     done = Observed()
     with bare.beside(BARE_S) as alone:
         done.run(
@@ -105,23 +129,34 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Talk:
         assert file.getnchannels() == 2
         sound = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32).reshape(-1, 2) / 32768
         rate_hz = file.getframerate()
-    return Talk(
+    frames = [event for event in traced if event["event"] == "frame"]
+    held = Talk(
         done.exit_code,
         done.errors,
         done.cpu_a_minute / (alone.result()["cpu_s"] / BARE_S * 60),
         [event for event in done.events if event["event"] == "turn"],
         [event for event in traced if event["event"] == "turn"],
-        [event["fields"] for event in traced if event["event"] == "frame" and event["type"] == "Utterance"],
+        [event["fields"] for event in frames if event["type"] == "Utterance"],
         sound[:, 0],
         sound[:, 1],
         rate_hz,
+    )
+    late = (event["at"] - event["fields"]["end_at"] for event in frames if event["type"] == "Transcript")
+    return held, max(late, default=0) / 1e9
+
+
+def _is_as_it_should_be(talk: Talk) -> bool:
+    return (
+        (talk.status, talk.said_wrong) == (0, "")
+        and all(turn["audible_at"] and not turn["error"] for turn in talk.turns)
+        and [turn["interrupted"] for turn in talk.turns] == INTERRUPTED
     )
 
 
 def test_every_utterance_is_answered_and_the_program_is_content(talk: Talk) -> None:
     assert [turn["truth"] for turn in talk.turns] == [one.text for one in load_conversation(DEMO).utterances]
     assert all(turn["audible_at"] and not turn["error"] for turn in talk.turns)
-    assert [turn["interrupted"] for turn in talk.turns] == [False] * 5 + [True] + [False] * 2
+    assert [turn["interrupted"] for turn in talk.turns] == INTERRUPTED
     assert (talk.status, talk.said_wrong) == (0, "")
 
 

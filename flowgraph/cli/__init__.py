@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import codecs
 import gc
+import io
 import os
 import sys
 from pathlib import Path
@@ -348,6 +350,33 @@ def require_streams() -> None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stdout is None:
         sys.exit("error: the standard output is closed\n  = to throw it away: > /dev/null")
+    codecs.register_error("plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plain")
+
+
+PLAIN = str.maketrans(
+    dict.fromkeys("─━┄═╌", "-") | dict.fromkeys("│┃┊║╷", "|") | dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯╥", "+")
+    | {"▼": "v", "◄": "<", "▮": "#", "▯": ".", "…": "...", "→": "->", "·": "-", "≤": "<=", "×": "x", "–": "-", "›": ">", "±": "+-"}
+)  # fmt: skip
+"""What stands for our own signs where the terminal's encoding lacks them."""
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """An error handler of codecs: what can't be written is written otherwise."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(PLAIN)
+    return "".join(sign if sign.isascii() else "?" for sign in text), error.end
+
+
+def require_folder() -> None:
+    """Paths are seen from the working directory: it must be there."""
+    try:
+        os.getcwd()  # noqa: PTH109 - pathlib isn't imported yet
+    except OSError:
+        sys.exit("error: the folder that this runs in is gone\n  = go to another one: cd")
 
 
 def main() -> None:
@@ -358,6 +387,7 @@ def main() -> None:
     atexit.register(gc.freeze)
     leave_at_once()
     require_streams()
+    require_folder()
     try:
         app()
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import shlex
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowgraph import findings
-from flowgraph.cli.console import progress, stderr, stdout, tell_error
+from flowgraph.cli.console import json_line, progress, stderr, stdout, tell_error
 from flowgraph.cli.inputs import address_of, settings_by_ear, with_input
 from flowgraph.compare import Comparison, LeftOut, RunResult
 from flowgraph.errors import FlowError
@@ -106,7 +105,7 @@ def compare_graphs(wishes: Wishes) -> int:
         failed = [said for holds, said in judged if holds]
         if wishes.json:
             found = {"about": about, **comparison.to_json(), "fail_if": {said: holds for holds, said in judged}}
-            print(json.dumps(found, ensure_ascii=False))
+            print(json_line(found))
         else:
             _show(stdout(), comparison, about)
         if wishes.html is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import typer
@@ -79,6 +81,12 @@ def tell_error(error: Exception) -> int:
         if error.hint:
             console.print(Text.assemble(("  = ", "cyan"), error.hint), soft_wrap=True)
         return error.exit_code
+    if (
+        isinstance(error, OSError) and error.filename is None and error.errno == errno.ENOSPC
+    ):  # nobody else lets it through
+        console.print(Text.assemble(("error: ", "bold red"), f"can't write the standard output: {error.strerror}"))
+        console.print(Text.assemble(("  = ", "cyan"), "free some space, or send it somewhere else"))
+        return 1
     console.print(Text.assemble(("error: ", "bold red"), f"{type(error).__name__}: {error}"), soft_wrap=True)
     if isinstance(error, OSError):
         fault = "the system said so; is there space left, and may it be written?"
@@ -86,3 +94,11 @@ def tell_error(error: Exception) -> int:
         fault = "this is a fault of Flowgraph or of a node; `flow run -v` shows where"
     console.print(Text.assemble(("  = ", "cyan"), fault), soft_wrap=True)
     return 1
+
+
+def json_line(data: object) -> str:
+    """One line of JSON for the standard output, in characters that it can take."""
+    import json
+
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return json.dumps(data, ensure_ascii=encoding.lower().replace("-", "") != "utf8")
