@@ -43,6 +43,9 @@ class NodeFailed(FlowError):
 class ServiceError(FlowError):
     """A service (STT, LLM, TTS) can't be reached or answers with something that isn't its protocol."""
 
+    status = 0
+    """Of its HTTP answer, if that refuses; else 0."""
+
 
 class DeviceError(FlowError):
     """A sound device or a sound file can't be used."""

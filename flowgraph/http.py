@@ -173,7 +173,7 @@ class HttpService:
         self._log = log
         self._death = death
         self._key = spec.key.strip()
-        self._answered = False
+        self.answered = False
         """It has answered something, so it is an HTTP server."""
         self._authorization = ""
         self._mask = Mask([self._key])
@@ -409,7 +409,7 @@ class HttpService:
         flight.sent_at = self._now()  # the last piece's time counts: told when the answer begins
 
     async def _responds(self, _: object, flight: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
-        self._answered = True
+        self.answered = True
         self._tell_sent(flight)
         self._tell("response_start", flight)
         connection = params.response.connection
@@ -463,7 +463,7 @@ class HttpService:
             case aiohttp.ClientPayloadError():
                 return ServiceError(f"{who} closed the connection in the middle of its answer", hint="see its log")
             case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientConnectionError():
-                hint = "see its log" if self._answered else f"is {where} right, http:// or https:// too? see its log"
+                hint = "see its log" if self.answered else f"is {where} right, http:// or https:// too? see its log"
                 return ServiceError(f"{who} closed the connection", hint=hint)
             case _:
                 hint = f"is {where} that of an HTTP server?"

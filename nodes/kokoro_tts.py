@@ -74,7 +74,7 @@ class KokoroTts(Node):
         self._captions = self.words
         self._rate_hz = self.rate_hz
         self._done_at = 0
-        self._warmth = Warmth(self.ctx.http(self.service), self.warm, note=self.ctx.note)
+        self._warmth = Warmth(self.ctx.http(self.service), self.warm, note=self.ctx.note, say=self.ctx.say)
 
     async def close(self) -> None:
         if (warmth := getattr(self, "_warmth", None)) is not None:

@@ -50,7 +50,7 @@ class LlmStream(Node):
 
     async def open(self) -> None:
         self._told: set[str] = set()
-        self._warmth = Warmth(self.ctx.http(self.service), self.warm, note=self.ctx.note, loads=True)
+        self._warmth = Warmth(self.ctx.http(self.service), self.warm, note=self.ctx.note, say=self.ctx.say, loads=True)
 
     async def close(self) -> None:
         if (warmth := getattr(self, "_warmth", None)) is not None:

@@ -62,7 +62,9 @@ def refusal(who: str, status: int, body: bytes | str, *, key_hint: str, wanted: 
     close = _closest(wanted, message) if wanted and wanted in message else ""
     hints = {**_HINTS, 401: key_hint}
     hint = f"did you mean {close}?" if close else hints.get(status, "see the server's log" if status >= 500 else "")
-    return ServiceError(f"{who} answers {status}{quoted}", hint=hint)
+    error = ServiceError(f"{who} answers {status}{quoted}", hint=hint)
+    error.status = status
+    return error
 
 
 def named(error: ServiceError, who: str) -> ServiceError:

@@ -5,7 +5,9 @@
 2. It is in nobody's way: a real request stops it first. What a server has read by then it keeps. Only one that hasn't answered at all
    yet is left alone: where a client hangs up while the model is being loaded, Ollama gives up, and begins anew with the next
    ("client connection closed before llama-server finished loading, aborting load").
-3. It never fails: what goes wrong is a note in the trace. If it is still wrong when it matters, the real request says so.
+3. It never fails: what goes wrong is a note in the trace. If it is still wrong when it matters, the real request says so. Only what a
+   server says that is there (a key is missing, the model unknown, it is no such server) is told the user right then: before he speaks is
+   the best time to know.
 """
 
 from __future__ import annotations
@@ -26,18 +28,30 @@ LOAD_S = 300
 OWNERS = frozenset({"llamacpp", "vllm", "sglang", "library", "organization_owner", "tabbyAPI", "koboldcpp", "kokoro"})
 """`owned_by` in `/v1/models` of llama.cpp, vLLM, SGLang, Ollama, LM Studio, TabbyAPI, KoboldCpp, Kokoro-FastAPI."""
 LOCAL_NAMES = (".local", ".localhost", ".internal", ".lan", ".home.arpa")
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""What may be otherwise in a moment."""
 _ASKED_S = 10
 
 
 class Warmth:
     """The warm-ups of one service, one at a time."""
 
-    def __init__(self, service: HttpService, wish: Warm, *, note: Callable[[str], None], loads: bool = False) -> None:
-        """`note`: told what went wrong. `loads`: the server may load its model for the first request."""
+    def __init__(
+        self,
+        service: HttpService,
+        wish: Warm,
+        *,
+        note: Callable[[str], None],
+        say: Callable[[str], None],
+        loads: bool = False,
+    ) -> None:
+        """`note`, `say`: the node's, for what went wrong. `loads`: the server may load its model for the first request."""
         self.loaded = not loads
         """The server has answered something: its model is there."""
         self._service = service
         self._note = note
+        self._say = say
+        self._told = ""
         self._wished: bool | None = {"on": True, "off": False}.get(wish)
         self._next: Callable[[], Awaitable[None]] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -80,6 +94,9 @@ class Warmth:
         except ServiceError as error:
             self.loaded = True
             self._note(f"warming up: {error.message}")
+            if self._service.answered and error.status not in PASSING and error.message != self._told:
+                self._told = error.message
+                self._say(str(error))
 
     async def _is_ones_own(self) -> bool:
         await self._service.there()

@@ -147,8 +147,24 @@ def test_a_server_that_loads_its_model_is_left_to_it() -> None:
     assert (server.begun, late) == (1, 5000)
 
 
-@pytest.mark.parametrize("trouble", ["status", "hangs", "breaks"])
-def test_a_warm_up_that_fails_is_a_note_in_the_trace_and_nothing_else(trouble: str) -> None:
+@pytest.mark.parametrize(
+    ("trouble", "line"),
+    [
+        ("status", []),
+        ("hangs", []),
+        ("breaks", []),
+        ("key", ["service 'llm' (http://llm) answers 401: no key\n  = set its key"]),
+        (
+            "server",
+            [
+                "service 'llm' (http://llm) answers 501\n  = is the URL that of the right server? this one doesn't take such requests"
+            ],
+        ),
+    ],
+)
+def test_a_warm_up_that_fails_is_a_note_in_the_trace_and_told_only_where_it_will_not_be_otherwise_soon(
+    trouble: str, line: list[str]
+) -> None:
     asked: list[int] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -157,6 +173,10 @@ def test_a_warm_up_that_fails_is_a_note_in_the_trace_and_nothing_else(trouble: s
             match trouble:
                 case "status":
                     return web.json_response({"error": {"message": "loading"}}, status=503)
+                case "key":
+                    return web.json_response({"error": {"message": "no key"}}, status=401)
+                case "server":
+                    return web.Response(status=501)
                 case "hangs":
                     await asyncio.sleep(3600)
                 case "breaks":
@@ -181,7 +201,7 @@ def test_a_warm_up_that_fails_is_a_note_in_the_trace_and_nothing_else(trouble: s
     run_virtual(main())
 
     assert told == ["Yes"]
-    assert said == []
+    assert said == line
     assert len(notes) == 1
     assert notes[0].startswith("warming up")
 
