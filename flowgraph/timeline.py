@@ -27,7 +27,7 @@ NO_TURNS = "there is no turn in it: nobody spoke, or nothing was answered"
 
 
 class UnusableTrace(FlowError):
-    """The file is no trace, is cut short, or hasn't what was asked for."""
+    """The file is no trace, or hasn't what was asked for."""
 
     exit_code = 2
 
@@ -156,6 +156,8 @@ class Timeline:
         self.wires: list[Wire] = []
         self.notes: list[Note] = []
         self.turns: list[TurnReport] = []
+        self.cut_at = 0
+        """The number of the last line if only a part of it is there, which was left out: the run was killed, or goes on. 0 = all is there."""
         self._yields: dict[str, list[str]] = dict(graph["yields"])
         self._unix_ns = int(graph["unix_ns"])
         self._last = self.started
@@ -178,10 +180,8 @@ class Timeline:
         found: Timeline | None = None
         for number, line in lines:
             if found is not None and not line.endswith("\n"):
-                raise UnusableTrace(
-                    f"{path}:{number}: the last line is cut short: the run was killed, or is still being written",
-                    hint=f"without that line it can be read: head -n -1 {path} > whole.jsonl",
-                )
+                found.cut_at = number
+                break
             try:
                 event = json.loads(line)
                 if found is None:

@@ -69,6 +69,9 @@ def show_trace(wishes: Wishes) -> None:
     require_writable(wishes.perfetto, "--perfetto")
     require_apart({"FILE": wishes.file, "--perfetto": wishes.perfetto})
     timeline = Timeline.read(wishes.file)
+    if timeline.cut_at:
+        warning = f"{timeline.path}:{timeline.cut_at}: only a part of the last line is there: the run was killed, or still goes on"
+        stderr().print(Text(warning, style="yellow"), soft_wrap=True)
     console = stdout()
     if wishes.perfetto is not None:
         from flowgraph.perfetto import write

@@ -56,7 +56,7 @@ def show_type(name: str) -> None:
     console.print(Text.assemble(("yields  ", "bold"), ", ".join(map(port_name, ports(cls).outputs)) or "nothing"))
     for trait in traits(cls):
         console.print(Text(f"        {trait}", style="dim"))
-    if cls.model_fields:
+    if cls.model_fields or not cls.owns_turn:
         console.print(Text.assemble("\n", ("options", "bold"), "\n"))
         console.print(_options(cls))
     console.print(Text.assemble("\n", ("example", "bold"), "\n"))
@@ -72,6 +72,9 @@ def _options(cls: type[Node]) -> Table:
         kind = describe_field(field).replace(" such as 400ms", "")
         what = Text(field.description or "").append(f" ({kind})" if field.description else kind, style="dim")
         table.add_row(option, default_of(field), what)
+    if not cls.owns_turn:  # it may only fail
+        every = "What follows where it raises, of every node: `fail` ends the session, `skip` goes on with the next frame, `restart` makes a new one."
+        table.add_row("on_error", "fail", Text(every).append(" (fail, skip or restart)", style="dim"))
     return table
 
 
