@@ -512,6 +512,7 @@ def test_a_node_is_shown_with_ports_options_and_defaults(name: str) -> None:
     assert "yields" in result.stdout
     for option in catalog.find(name).model_fields:
         assert option in result.stdout
+    assert not re.search(r"[A-Z]{2,}_[A-Z]", result.stdout), "a constant of the code"
     assert ("on_error" in result.stdout) == (not catalog.find(name).owns_turn)
 
 
