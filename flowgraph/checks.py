@@ -315,7 +315,11 @@ def _typical(draft: Draft, owner: str | None) -> None:
     slowest = functools.reduce(_later, done.values(), _Typical())
     for name, limit in draft.budget.items():
         if slowest.ns > limit:
-            draft.warn(("budget", name), f"budget.{name}: {format_duration(limit)}, but {slowest} is typical")
+            draft.warn(
+                ("budget", name),
+                f"budget.{name}: {format_duration(limit)}, but {slowest} is typical",
+                "so the nodes say of themselves; what it really takes, a run measures",
+            )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

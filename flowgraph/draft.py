@@ -184,6 +184,8 @@ class Draft:
         found = False
         for wrong in wrong_options(spec.cls, spec.options, lambda loc: self.document.found((*path, *loc))):
             found = True
+            if self.document.is_reported((*path, *wrong.loc)):
+                continue  # a variable that isn't set
             label = ".".join([spec.name, *(str(part) for part in wrong.loc)])
             message = self.document.as_written(wrong.message)
             self.report(

@@ -97,6 +97,8 @@ def test_what_is_shown_names_the_graphs_the_difference_and_the_blame(files: tupl
     assert any(line.split() == ["sum", "=", "first", "sound", "500", "700", "−200"] for line in lines)
     assert "B slow is heard 200 ms later than A fast (95 % interval 200 … 200), sooner in 0 of 2 turns." in found.stdout
     assert "run 2 of 5, A fast (repeat 1): p50 500 ms, 1 of 1 turns" in found.stderr
+    lines = [line for line in found.stderr.splitlines() if line.startswith("run ")]
+    assert ["left" in line for line in lines] == [True] * 3 + [False]
     assert "run 4 of 5, B slow (repeat 2): p50 700 ms" in found.stderr
 
 

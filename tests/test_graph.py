@@ -130,6 +130,12 @@ def test_a_key_that_is_not_taken_is_found_by_its_variable_or_its_line(
     assert loaded.services[services[:3]].key_hint.startswith(hint)
 
 
+def test_a_variable_that_is_not_set_is_told_once() -> None:
+    text = "nodes: {mic: {type: mic}, out: {type: printer}}\nedges: [mic -> out]"
+
+    assert wrong(text, "mic.rate_hz=${NOPE}") == ["the environment variable NOPE is not set"]
+
+
 def test_a_service_that_no_node_uses_is_not_there_to_be_started() -> None:
     text = "services: {stt: {url: embedded}}\nnodes: {mic: {type: mic}, out: {type: printer}}\nedges: [mic -> out]"
 

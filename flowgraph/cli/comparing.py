@@ -229,6 +229,7 @@ class _Watching:
         self._number = 0
         self._turns = 0
         self._expected = 0
+        self._began = 0.0
         self._task = TaskID(0)
         self._said: set[str] = set()
         self._progress = progress(console)
@@ -261,6 +262,7 @@ class _Watching:
     def expect(self, runs: int) -> None:
         """So many runs follow, the one to warm up included."""
         self._runs = runs
+        self._began = time.monotonic()
 
     def start(self, trial: Trial) -> None:
         """A run begins."""
@@ -282,7 +284,9 @@ class _Watching:
         latencies = Comparison([result]).percentile(result.graph, 50)
         answered = sum(turn.latency_ms is not None for turn in result.turns)
         p50 = findings.milliseconds(latencies)
-        self._line(f"{self.what}: p50 {p50} ms, {answered} of {len(result.turns)} turns, {result.seconds:.0f} s")
+        rest_s = (time.monotonic() - self._began) / self._number * (self._runs - self._number)
+        left = f"; about {_lasting(rest_s)} left" if rest_s else ""
+        self._line(f"{self.what}: p50 {p50} ms, {answered} of {len(result.turns)} turns, {result.seconds:.0f} s{left}")
 
     def say(self, text: str) -> None:
         """A line for the user, once."""
@@ -297,6 +301,11 @@ class _Watching:
         whole = self._expected * self._runs or None
         done = self._expected * (self._number - 1) + min(self._turns, self._expected)
         self._progress.update(self._task, description=f"{self.what} · {text}", total=whole, completed=done)
+
+
+def _lasting(seconds: float) -> str:
+    """`4 min`, `50 s`."""
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 # -- what came out ------------------------------------------------------------------------------------------------------
