@@ -114,6 +114,10 @@ class Node(BaseModel):
         """For an owner: may a Plan leave it before the commit?"""
         return False
 
+    def patience_ns(self) -> int:
+        """The longest that it may wait for an answer from outside before it fails by itself: so long nothing need move."""
+        return 0
+
     def typical_ns(self) -> int:
         """`typical_ms`, where it depends on the options. An owner's: how long it takes to see that the user has finished."""
         return round(self.typical_ms * MS)

@@ -27,7 +27,7 @@ from flowgraph.mistakes import ended
 from flowgraph.node import Node, ports
 from flowgraph.specs import services_used
 from flowgraph.taps import NOTE, WIRE
-from flowgraph.trace import Trace
+from flowgraph.trace import KEPT_BEHIND_NS, Trace
 from flowgraph.turn import Turn
 from flowgraph.units import MS, SECOND
 from flowgraph.worker import MOST_RESTARTS, RESTART_WINDOW_NS, Worker
@@ -40,6 +40,9 @@ F = TypeVar("F", bound=Frame)
 LAG_NS = 20 * MS
 """A loop that comes this much too late is written into the trace."""
 STUCK_NS = 60 * SECOND
+"""Where nothing moves for so long, nothing will; longer only where a node may wait that long for an answer."""
+PATIENT_NS = 15 * SECOND
+"""So much longer than that: its own failure says more."""
 CLOSE_S = 3.0
 DEATH_TOLD_S = 1.0
 """Who uses a server that has died finds out within this."""
@@ -229,6 +232,9 @@ class Session:
                 say=self._tell,
                 revive=self._reviver(name),
             )
+        patience_ns = max((worker.node.patience_ns() for worker in self._workers.values()), default=0)
+        self._stuck_ns = max(STUCK_NS, patience_ns + PATIENT_NS)
+        self.trace.kept_ns = self._stuck_ns + KEPT_BEHIND_NS
         if owner is not None:
             worker = self._workers[owner]
             self.turn.by = lambda: worker.current.id if worker.current is not None else 0
@@ -440,11 +446,11 @@ class Session:
     async def _watch_prompts(self) -> None:
         """Every prompt leads to an end that is heard, or to an advance. One that leads to neither is stuck."""
         while True:
-            await asyncio.sleep(STUCK_NS / SECOND / 4)
+            await asyncio.sleep(self._stuck_ns / SECOND / 4)
             attempt = self._prompt
             due = attempt and self.turn.number == self.turn.committed == attempt and self._hears()
-            if due and self.clock.now() - self._moved_at > STUCK_NS and self.trace.quiet_for(STUCK_NS):
-                stuck = f"attempt {attempt} came to no end: nothing of it has moved for {STUCK_NS // SECOND} s"
+            if due and self.clock.now() - self._moved_at > self._stuck_ns and self.trace.quiet_for(self._stuck_ns):
+                stuck = f"attempt {attempt} came to no end: nothing of it has moved for {self._stuck_ns // SECOND} s"
                 hint = "a node behind the owner swallowed `End` or waits for a service without a time limit"
                 self._end_with(Stuck(stuck, hint=hint))
                 return

@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 
 RING = 1 << 17
 """So many taps are kept until they are collected (every second of real time)."""
-KEPT_NS = 90 * SECOND
-"""What goes on all the time is kept this long: sound, and the facts of an attempt that lasts. A path may reach back for as long as nothing
-has to move until an answer counts as stuck, and some seconds more."""
+KEPT_BEHIND_NS = 30 * SECOND
+"""What goes on all the time (sound, and the facts of an attempt that lasts) is kept for so much longer than nothing has to move until an
+answer counts as stuck: a path may reach back that far, and some seconds more."""
+KEPT_NS = 60 * SECOND + KEPT_BEHIND_NS
 KEPT_ATTEMPTS = 60
 KEPT_EVENTS = 4096
 """Of each kind that no frame is."""
@@ -95,7 +96,7 @@ class _Kept:
     plans: list[int] = dataclasses.field(default_factory=list)
     """Kept as long as the attempt is."""
     passing: deque[int] = dataclasses.field(default_factory=deque)
-    """Facts; without an owner, whose one attempt lasts for ever, all there is. While it lasts, kept for KEPT_NS."""
+    """Facts; without an owner, whose one attempt lasts for ever, all there is. While it lasts, kept for `kept_ns`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,6 +140,8 @@ class Trace:
         self._ring: deque[tuple[Any, ...]] = deque(maxlen=RING)
         self.tap = self._ring.append
         self._now = now
+        self.kept_ns = KEPT_NS
+        """How long what goes on all the time is known."""
         self._started = now()
         self._started_unix_ns = time.time_ns()
         self._moved_at = 0
@@ -254,7 +257,7 @@ class Trace:
         (kept.plans if planned and self._owner else kept.passing).append(frame_id)
 
     def _forget(self) -> None:
-        horizon = self._now() - KEPT_NS
+        horizon = self._now() - self.kept_ns
         self._forget_before(horizon, self._bulk)
         if self._attempts:
             self._forget_before(horizon, self._attempts[-1].passing)

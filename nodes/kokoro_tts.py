@@ -67,6 +67,9 @@ class KokoroTts(Node):
         5 * SECOND, gt=0, description="So long the server may be silent in the middle of a sentence."
     )
 
+    def patience_ns(self) -> int:
+        return max(self.first_byte_timeout, self.stall_timeout)
+
     async def open(self) -> None:
         self._attempt = -1
         self._parts = 0

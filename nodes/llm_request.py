@@ -26,6 +26,9 @@ class LlmRequest(Node):
     )
     timeout: Duration = Field(60 * SECOND, gt=0, description="So long the server may be silent: all of its thinking.")
 
+    def patience_ns(self) -> int:
+        return self.timeout
+
     async def process(self, frame: Prompt) -> AsyncIterator[Token | End]:
         if frame.say:
             yield Token(frame.say)

@@ -48,6 +48,9 @@ class LlmStream(Node):
         "where it is in the local network, or says that it is a server of one's own; a hosted API would bill it.",
     )
 
+    def patience_ns(self) -> int:
+        return max(self.first_token_timeout, self.stall_timeout)
+
     async def open(self) -> None:
         self._told: set[str] = set()
         self._warmth = Warmth(self.ctx.http(self.service), self.warm, note=self.ctx.note, say=self.ctx.say, loads=True)

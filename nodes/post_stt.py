@@ -31,6 +31,9 @@ class PostStt(Node):
     )
     timeout: Duration = Field(30 * SECOND, gt=0, description="So long the server may be silent.")
 
+    def patience_ns(self) -> int:
+        return self.timeout
+
     async def process(self, frame: Recording) -> AsyncIterator[Transcript]:
         from nodes.clients.whole import posted
 

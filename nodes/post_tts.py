@@ -47,6 +47,9 @@ class PostTts(Node):
     )
     timeout: Duration = Field(60 * SECOND, gt=0, description="So long the server may be silent.")
 
+    def patience_ns(self) -> int:
+        return self.timeout
+
     def problems(self) -> Iterator[Trouble]:
         if self.folder and (self.memory or self.format == "pcm"):
             why = "memory: true" if self.memory else "format: pcm"

@@ -478,6 +478,11 @@ MUTANTS = (
         "yield End(reply.reason)", "yield End()", ("tests/nodes/test_llm_stream.py",),
     ),
     Mutant(10, "stuck is told late", SESSION, "STUCK_NS = 60 * SECOND", "STUCK_NS = 600 * SECOND", ("tests/test_session.py",)),
+    Mutant(
+        10, "an answer counts as stuck before its own time limit", SESSION,
+        "max(STUCK_NS, patience_ns + PATIENT_NS)", "STUCK_NS",
+        ("tests/test_scenarios.py::test_so_they_do_where_the_model_takes_as_long_as_it_may",),
+    ),
     Mutant(10, "stuck is told early", SESSION, "STUCK_NS = 60 * SECOND", "STUCK_NS = 6 * SECOND", ("tests/test_session.py",)),
     Mutant(10, "an attempt that moves is stuck", TRACE, "            self._moved_at = at\n", "", ("tests/test_session.py",)),
     # -- 11: life, failure, restart ----------------------------------------------------------------------------------------
@@ -725,7 +730,7 @@ MUTANTS = (
     ),
     Mutant(13, "details of too few turns are kept", TRACE, "KEPT_ATTEMPTS = 60", "KEPT_ATTEMPTS = 19", (RULES,)),
     Mutant(13, "commits are kept for ever", TRACE, "            self.commits.pop(kept.attempt, None)\n", "", (RULES,)),
-    Mutant(13, "sound is forgotten too soon", TRACE, "KEPT_NS = 90 * SECOND", "KEPT_NS = 60 * SECOND", GOING_ON),
+    Mutant(13, "sound is forgotten too soon", TRACE, "KEPT_BEHIND_NS = 30 * SECOND", "KEPT_BEHIND_NS = 0", GOING_ON),
     Mutant(13, "sound is kept for ever", TRACE, "        self._forget_before(horizon, self._bulk)\n", "", GOING_ON),
     Mutant(
         13, "the facts of an attempt that lasts are kept for ever", TRACE,
