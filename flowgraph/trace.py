@@ -167,11 +167,16 @@ class Trace:
     # -- collecting ----------------------------------------------------------------------------------------------------
 
     def collect(self) -> None:
-        """Work the taps since the last time into the index, and into the file."""
+        """Work the taps since the last time into the index, and into the file: whoever is killed leaves all but the last second."""
         ring = self._ring
         while ring:
             self._index(ring.popleft())
         self._forget()
+        if self._file is not None:
+            try:
+                self._file.flush()
+            except OSError as error:
+                self._give_up(error)
 
     def close(self) -> None:
         """Write what is left and close the file."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from pathlib import Path
@@ -248,6 +249,22 @@ def test_what_ended_the_session_is_told_rather_than_that() -> None:
 
     with pytest.raises(FlowError, match="no such model"):
         run_virtual(main())
+
+
+def test_what_is_collected_is_in_the_file_for_whoever_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+
+    async def main() -> list[str]:
+        async with Session(spoken("ear.seconds=4", says=SAYS), trace=path) as session:
+            await asyncio.sleep(3)
+            session.trace.collect()  # as the real clock does every second
+            return path.read_text(encoding="utf-8").splitlines()
+
+    lines = [json.loads(line) for line in run_virtual(main())]
+    began = lines[0]["at"]
+
+    assert max(line["at"] for line in lines if "at" in line) - began >= 1900 * MS
+    assert [line["type"] for line in lines if line["event"] == "frame"].count("Prompt") == 1
 
 
 def test_sound_is_counted_by_the_second(tmp_path: Path) -> None:
