@@ -123,7 +123,8 @@ def _replaced(draft: Draft, name: str) -> str:
     """What to know of a node without edges where a variant states edges of its own; "" where none does."""
     marks = draft.document.marks
     edges, node = marks.get(("edges",)), marks.get(("nodes", name))
-    if edges is None or node is None or edges.source.file == node.source.file:
+    ranks = {file: rank for rank, file in enumerate(draft.document.files)}  # a variant before what it extends
+    if edges is None or node is None or ranks.get(edges.source.file, 0) >= ranks.get(node.source.file, 0):
         return ""
     return f"the edges in {edges.source.file} take the place of all that it extends: state every one; "
 

@@ -211,10 +211,10 @@ class Live(Lines):
             node, seconds = self._wait.at()
             who, words, style = "thinking", self._partial, "magenta"
             if seconds >= 1:
-                words = f"{seconds:.0f} s, {node} · {words}"
+                who = f"thinking {seconds:.0f} s, {node}"
         else:
             who, words, style = "silence", self._partial, "dim"
-        text.append(f"  {who:<10}", style=style)
+        text.append(f"  {who:<9} ", style=style)
         room = max(self.console.width - text.cell_len - 1, 0)
         return text.append(_end_of(words.strip(), room))
 

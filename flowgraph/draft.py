@@ -12,6 +12,7 @@ from flowgraph import catalog
 from flowgraph.document import DataPath, Document, Spot, close, listed, quoted, suggest
 from flowgraph.edges import NAME, Link
 from flowgraph.errors import GraphError, Problem
+from flowgraph.mistakes import first_line
 from flowgraph.node import Node, OnError, Placed, Trouble, service_options
 from flowgraph.options import wrong_options
 from flowgraph.specs import Edge, NodeSpec, ServiceSpec
@@ -202,8 +203,8 @@ class Draft:
         except GraphError as error:
             self.problems += error.problems
             return
-        except Exception as error:
-            self.tell(spec.name, f"its own checks failed: {type(error).__name__}: {error}")
+        except (Exception, SystemExit) as error:
+            self.tell(spec.name, f"its own checks failed: {first_line(error)}")
             return
         self.instances[spec.name] = node
         for problem in problems:

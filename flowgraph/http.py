@@ -173,7 +173,9 @@ class HttpService:
         self._log = log
         self._death = death
         self._key = spec.key.strip()
-        self.answered = False
+        self.heard_at = 0
+        """When something of an answer last came; 0 = never. Told by `hear`."""
+        self._answered = False
         """It has answered something, so it is an HTTP server."""
         self._authorization = ""
         self._mask = Mask([self._key])
@@ -289,6 +291,10 @@ class HttpService:
     def post(self, path: str, *, query: Query | None = None, **options: Any) -> Exchange:
         """`async with service.post("/v1/audio/speech", json={…}) as response:`; see `request`."""
         return self.request("POST", path, query=query, **options)
+
+    def hear(self) -> None:
+        """Something of an answer has come: it is being worked on, though nothing of it may be to be heard or seen yet."""
+        self.heard_at = self._now()
 
     def request(self, method: str, path: str, *, query: Query | None = None, **options: Any) -> Exchange:
         """A request with the service's key; `options` are aiohttp's (`json`, `data`, `headers`). Any status is returned.
@@ -409,7 +415,7 @@ class HttpService:
         flight.sent_at = self._now()  # the last piece's time counts: told when the answer begins
 
     async def _responds(self, _: object, flight: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
-        self.answered = True
+        self._answered = True
         self._tell_sent(flight)
         self._tell("response_start", flight)
         connection = params.response.connection
@@ -463,7 +469,7 @@ class HttpService:
             case aiohttp.ClientPayloadError():
                 return ServiceError(f"{who} closed the connection in the middle of its answer", hint="see its log")
             case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientConnectionError():
-                hint = "see its log" if self.answered else f"is {where} right, http:// or https:// too? see its log"
+                hint = "see its log" if self._answered else f"is {where} right, http:// or https:// too? see its log"
                 return ServiceError(f"{who} closed the connection", hint=hint)
             case _:
                 hint = f"is {where} that of an HTTP server?"

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flowgraph.frame import Frame
-from flowgraph.mistakes import ended
+from flowgraph.mistakes import contained
 
 if TYPE_CHECKING:
     from flowgraph.channel import Inbox
@@ -49,10 +49,7 @@ class Lane:
         return self.outputs.popleft()
 
     async def _fill(self, process: Callable[[Any], Any]) -> None:
-        try:
-            await self._work(process)
-        except SystemExit as error:
-            raise ended(error) from None
+        await contained(self._work(process))
 
     async def _work(self, process: Callable[[Any], Any]) -> None:
         outputs: Any = process(self.frame)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from flowgraph.errors import FlowError
 from flowgraph.frame import Frame
@@ -14,27 +14,50 @@ from flowgraph.frame import Frame
 _ENGINE = Path(__file__).parent
 SHOWN = 40
 """Characters of a value."""
+LONGEST = 300
+"""Characters of an exception's message."""
+YIELD = "yield frames: `yield Token(text)`"
+
+T = TypeVar("T")
 
 
 def ended(error: SystemExit) -> FlowError:
     """What to say of code that calls `sys.exit` where it must not."""
     code = "" if error.code is None else _shown(error.code)
-    return FlowError(f"it ends the program: sys.exit({code})", hint="raise an exception that says what is wrong")
+    found = FlowError(f"it ends the program: sys.exit({code})", hint="raise an exception that says what is wrong")
+    found.__cause__ = error
+    return found
+
+
+async def contained(work: Awaitable[T]) -> T:
+    """Await somebody's code. A `sys.exit` in it, which would end the event loop, is an error like any other."""
+    try:
+        return await work
+    except SystemExit as error:
+        raise ended(error) from error
 
 
 def in_words(error: BaseException, files: Collection[str]) -> tuple[str, str]:
     """(what went wrong and where in these files, what to do). `files`: those that the node's own code is in."""
     if isinstance(error, FlowError):
-        return error.message, error.hint
+        left = error.__cause__
+        return f"{error.message}{place(left, files) if isinstance(left, SystemExit) else ''}", error.hint
     if misused := _no_frames(error):
         return misused
     return f"{first_line(error)}{place(error, files)}", ""
 
 
+def whole(error: BaseException) -> str:
+    """The traceback."""
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
 def first_line(error: BaseException) -> str:
-    """`KeyError: 'x'`; of a message in several lines the first."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+    """`KeyError: 'x'`; a message in several lines in one, without what is only a reference (pydantic's)."""
+    lines = (line.strip() for line in str(error).splitlines())
+    text = "; ".join(line for line in lines if line and not line.startswith("For further information"))
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def place(error: BaseException, files: Collection[str]) -> str:
@@ -49,7 +72,7 @@ def _no_frames(error: BaseException) -> tuple[str, str] | None:
     if last is None or Path(last.tb_frame.f_code.co_filename).parent != _ENGINE:
         return None
     if isinstance(error, AttributeError) and error.name == "id" and not isinstance(error.obj, Frame):
-        return f"it yielded {_shown(error.obj)}, which is no frame", "yield frames: `yield Token(text)`"
+        return f"it yielded {_shown(error.obj)}, which is no frame", YIELD
     outputs = last.tb_frame.f_locals.get("outputs")
     if isinstance(error, TypeError) and outputs is not None and not hasattr(outputs, "__iter__"):
         kind = type(outputs).__name__
@@ -66,5 +89,8 @@ def _last(found: TracebackType | None) -> TracebackType | None:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:
+        return f"a {type(value).__name__}"
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

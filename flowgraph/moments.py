@@ -151,7 +151,7 @@ def _wires(timeline: Timeline) -> Iterator[Moment]:
 def _troubles(timeline: Timeline, window: Window) -> Iterator[Moment]:
     for note in timeline.notes:
         if note.at in window:
-            yield Moment(note.at, note.node, note.text, matters=True)
+            yield Moment(note.at, note.node, note.text.partition("\nTraceback ")[0], matters=True)
     kinds = {"stale": "refused, their attempt was over", "full": "had to wait for room", "dropped": "lost"}
     for kind, words in kinds.items():
         when: dict[str, list[int]] = {}

@@ -39,8 +39,11 @@ def troubles(option: str, check: Callable[..., object], *arguments: object) -> I
     """What a check that raises FlowError says of an option."""
     try:
         check(*arguments)
-    except GraphError:
-        raise
+    except GraphError as error:
+        if any(problem.file for problem in error.problems):
+            raise
+        for problem in error.problems:
+            yield f"{option}: {problem.message}", problem.hint
     except FlowError as error:
         yield f"{option}: {error.message}", error.hint
 

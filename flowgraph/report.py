@@ -356,13 +356,14 @@ class Report:
         cut = next((a for a in answers if a.cut and a.audible_at), None)
         onset = self._onset_of(cut) if cut is not None else 0
         attempts = sum(a.attempts for a in answers)
+        expected = not greeting and (utterance is None or utterance.expects == "answer")
         return TurnReport(
             number=0 if greeting else len(self.asked) + 1,
             said=answer.said if answer is not None else "",
             truth=utterance.text if utterance is not None else "",
             heard=answer.text if answer is not None else "",
             greeting=greeting,
-            expected=not greeting and (utterance is None or utterance.expects == "answer"),
+            expected=expected,
             annotated=utterance is not None,
             speech_end_at=since,
             audible_at=answer.audible_at if answer is not None else 0,
@@ -378,7 +379,7 @@ class Report:
             cut_off=utterance is not None and any(self._too_early(a, utterance) for a in self._answers.values()),
             interrupted=cut is not None,
             stopped_in_ns=cut.until - onset if cut is not None and onset else None,
-            error=answer.error if answer is not None and (answer.error or answer.final) else self._ended_by,
+            error=answer.error if answer is not None and (answer.error or answer.final) else self._ended_by * expected,
             utterance=utterance.index if utterance is not None else -1,
         )
 

@@ -78,6 +78,11 @@ class Services:
             self._clients[name] = self._client(name)
         return self._clients[name]
 
+    @property
+    def heard_at(self) -> int:
+        """When something of an answer last came from any of them (clock, nanoseconds); 0 = never."""
+        return max((client.heard_at for client in self._clients.values()), default=0)
+
     async def warm(self) -> list[ServiceError]:
         """Connect to all services at once, sending nothing; returns what is wrong with those that don't answer."""
         outcomes = await asyncio.gather(*(self.http(name).warm() for name in self._specs), return_exceptions=True)

@@ -23,7 +23,7 @@ from flowgraph.context import Context
 from flowgraph.errors import FlowError, NodeFailed, ServiceError, Stuck
 from flowgraph.frame import End, Failure, Frame, Heard
 from flowgraph.graph import Edge, Graph
-from flowgraph.mistakes import ended
+from flowgraph.mistakes import contained
 from flowgraph.node import Node, ports
 from flowgraph.specs import services_used
 from flowgraph.taps import NOTE, WIRE
@@ -40,7 +40,7 @@ F = TypeVar("F", bound=Frame)
 LAG_NS = 20 * MS
 """A loop that comes this much too late is written into the trace."""
 STUCK_NS = 60 * SECOND
-"""Where nothing moves for so long, nothing will; longer only where a node may wait that long for an answer."""
+"""Where nothing moves for so long, and no service has sent anything, nothing will; longer only where a node may wait that long for an answer."""
 PATIENT_NS = 15 * SECOND
 """So much longer than that: its own failure says more."""
 CLOSE_S = 3.0
@@ -262,10 +262,7 @@ class Session:
 
         async def opened(name: str) -> None:
             self._opened.append(name)  # from here on there may be something to close
-            try:
-                await self._workers[name].node.open()
-            except SystemExit as error:
-                raise ended(error) from None
+            await contained(self._workers[name].node.open())
 
         results = await asyncio.gather(*(opened(name) for name in names), return_exceptions=True)
         failures = [
@@ -295,7 +292,7 @@ class Session:
         for name in [name for name in self.graph.order if name in self._opened]:
             node = self._workers[name].node
             try:
-                await asyncio.wait_for(node.close(), timeout=CLOSE_S)
+                await asyncio.wait_for(contained(node.close()), timeout=CLOSE_S)
             except TimeoutError:
                 self._tell(f"node '{name}' took more than {CLOSE_S:.0f} s to close and was left")
             except Exception as error:
@@ -447,9 +444,12 @@ class Session:
         """Every prompt leads to an end that is heard, or to an advance. One that leads to neither is stuck."""
         while True:
             await asyncio.sleep(self._stuck_ns / SECOND / 4)
-            attempt = self._prompt
+            attempt, now = self._prompt, self.clock.now()
             due = attempt and self.turn.number == self.turn.committed == attempt and self._hears()
-            if due and self.clock.now() - self._moved_at > self._stuck_ns and self.trace.quiet_for(self._stuck_ns):
+            lasts = now - self._moved_at if due else 0
+            self.trace.kept_ns = max(self._stuck_ns, lasts + self._stuck_ns // 4) + KEPT_BEHIND_NS
+            heard_at = self._services.heard_at if self._services is not None else 0
+            if due and now - max(self._moved_at, heard_at) > self._stuck_ns and self.trace.quiet_for(self._stuck_ns):
                 stuck = f"attempt {attempt} came to no end: nothing of it has moved for {self._stuck_ns // SECOND} s"
                 hint = "a node behind the owner swallowed `End` or waits for a service without a time limit"
                 self._end_with(Stuck(stuck, hint=hint))

@@ -166,7 +166,7 @@ class Timeline:
     def read(cls, path: str | Path) -> Timeline:
         """Read a file that `--trace` wrote. Raises UnusableTrace."""
         try:
-            with Path(path).open(encoding="utf-8") as file:
+            with Path(path).open("rb") as file:
                 return cls._of(path, enumerate(file, start=1))
         except OSError as error:
             raise UnusableTrace(
@@ -176,20 +176,22 @@ class Timeline:
             raise _no_trace(path, "it isn't text") from None
 
     @classmethod
-    def _of(cls, path: str | Path, lines: Iterator[tuple[int, str]]) -> Timeline:
+    def _of(cls, path: str | Path, lines: Iterator[tuple[int, bytes]]) -> Timeline:
         found: Timeline | None = None
         for number, line in lines:
-            if found is not None and not line.endswith("\n"):
+            if found is not None and not line.endswith(b"\n"):
                 found.cut_at = number
                 break
             try:
-                event = json.loads(line)
+                event = json.loads(line.decode("utf-8"))
                 if found is None:
                     if event["event"] != "graph":
                         raise _no_trace(path, "it doesn't begin with a graph")
                     found = cls(path, event)
                 else:
                     found._add(event)
+            except UnicodeDecodeError:
+                raise
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise _no_trace(path, f"line {number} is no event of one") from None
         if found is None:

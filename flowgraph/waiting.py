@@ -44,5 +44,6 @@ class Wait:
     def _on_prompt(self, prompt: Frame) -> None:
         self._attempt, self._since = prompt.turn, self._session.clock.now()
 
-    def _on_heard(self, _: Heard) -> None:
-        self._since = None
+    def _on_heard(self, heard: Heard) -> None:
+        if heard.turn >= self._attempt:  # the end of an earlier one may come behind the next one's beginning
+            self._since = None

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from flowgraph.errors import FlowError, NodeFailed
 from flowgraph.frame import End, Failure, Frame, Heard
 from flowgraph.lanes import Lanes
-from flowgraph.mistakes import ended, in_words
+from flowgraph.mistakes import YIELD, contained, ended, in_words, whole
 from flowgraph.node import Node, parallel_of, ports
 from flowgraph.taps import BULK, NOTE, STAMP, Tap
 from flowgraph.units import MS, SECOND
@@ -114,6 +114,9 @@ class Worker:
         outputs = ports(type(self.node)).outputs
 
         def checked(kind: type[Frame]) -> tuple[Outlet, ...]:
+            if not issubclass(kind, Frame):
+                what = "a class" if issubclass(kind, type) else f"a {kind.__name__}"
+                raise FlowError(f"it yielded {what}, which is no frame", hint=YIELD)
             if not issubclass(kind, outputs):
                 names = " | ".join(output.__name__ for output in outputs) or "nothing"
                 raise FlowError(
@@ -209,7 +212,7 @@ class Worker:
             try:
                 if self._revive is not None:
                     await self._revive()
-                await self.node.open()
+                await contained(self.node.open())
             except Exception as error:
                 self._note(f"restart failed: {error}")
                 if len(self._restarts) >= MOST_RESTARTS:
@@ -222,7 +225,7 @@ class Worker:
 
     async def _close_node(self) -> None:
         try:
-            await asyncio.wait_for(self.node.close(), timeout=2)
+            await asyncio.wait_for(contained(self.node.close()), timeout=2)
         except TimeoutError:
             self._note("close() took more than 2 s and was left")
         except Exception as error:
@@ -248,7 +251,7 @@ class Worker:
             await self._consume_serial(process)
         if asyncio.current_task() is self._consumer:
             try:
-                await self.node.drain()
+                await contained(self.node.drain())
             except Exception as error:
                 raise self._failure(error, None) from error
 
@@ -469,7 +472,10 @@ class Worker:
     def _flush(self) -> None:
         if self._flush_due:
             self._flush_due = False
-            self.node.flush()
+            try:
+                self.node.flush()
+            except (Exception, SystemExit) as error:
+                raise self._failure(ended(error) if isinstance(error, SystemExit) else error, None) from error
 
     # -- failure -------------------------------------------------------------------------------------------------------
 
@@ -483,7 +489,7 @@ class Worker:
             self._refused = max(self._refused, attempt)
             if attempt >= self._turn.number:
                 self._end_attempt(frame, failure.cause)
-        self._note(str(failure))
+        self._note(str(failure) if isinstance(error, FlowError) else f"{failure}\n{whole(error)}")
         self._say(str(failure))
         told = Failure(self.name, failure.message, attempt)
         self._stamp(told, frame)
@@ -506,7 +512,7 @@ class Worker:
         if frame is not None:
             doing = f"processing {type(frame).__name__} {frame.id} from '{frame.source}' (attempt {frame.turn})"
         message, hint = in_words(error, _files(type(self.node)))
-        if not hint and not isinstance(error, FlowError) and self._on_error == "fail":
+        if not hint and not isinstance(error, FlowError):
             hint = "`flow run -v` shows the whole traceback"
         return NodeFailed(self.name, message, place=self._place, hint=hint, while_doing=doing)
 

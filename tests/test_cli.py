@@ -676,7 +676,9 @@ def test_an_input_that_is_a_file_of_another_kind_is_no_device(tmp_path: Path, na
     assert "file:PATH" in caught.value.hint
 
 
-@pytest.mark.parametrize("wish", ["./gone", "/nowhere/gone", "~/gone", "gone.mp3"])
+@pytest.mark.parametrize(
+    "wish", ["./gone", "/nowhere/gone", "~/gone", "gone.mp3", "~nobody/gone.wav", "/" + "gone" * 99]
+)
 def test_an_input_that_looks_like_a_path_is_no_device(wish: str) -> None:
     with pytest.raises(NoInput, match=r"gone.*there is no such file"):
         address_of(wish)
@@ -712,11 +714,20 @@ def test_a_name_that_means_no_graph_is_told_why(
     assert problem.hint.startswith(hint)
 
 
+def test_a_name_that_no_file_may_have_is_that_of_a_device() -> None:
+    assert address_of("x" * 300) == "x" * 300
+
+
 def test_what_is_wrong_with_an_input_names_the_input(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     sound = tmp_path / "talk.mp3"
     sound.write_bytes(b"ID3")
 
-    for wish, why in [(str(sound), "isn't a WAV file"), ("caller:/tmp/gone", "there is no conversation /tmp/gone")]:
+    for wish, why in [
+        (str(sound), "isn't a WAV file"),
+        (f"caller:{tmp_path}/gone", "there is no conversation "),
+        (f"caller:{tmp_path}/empty", "there is no WAV file in "),
+    ]:
         with pytest.raises(GraphError) as caught:
             with_input("echo", wish)
         assert str(caught.value).startswith(f"--input {wish}: mic.device: ")

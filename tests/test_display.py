@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from flowgraph.display import Lines, Live, Typed, meter
+from flowgraph.frame import Heard
 from flowgraph.phases import SHORT
 from flowgraph.report import TurnReport
 from flowgraph.session import Session
 from flowgraph.tables import BAR, bar, figures, in_ms, one_line, summary, turn_table
 from flowgraph.testing import run_virtual
 from flowgraph.units import MS, SECOND
+from flowgraph.waiting import Wait
+from nodes.vocabulary import Prompt
 from tests.spoken import held, spoken
 
 QUESTION = {"from": 500, "to": 1500, "text": "What time is it?"}
@@ -200,8 +203,8 @@ def test_the_line_that_moves_says_for_whom_one_waits_and_for_how_long() -> None:
     )
 
     assert soon.rstrip().endswith("thinking  what time is it")
-    assert "thinking  3 s, llm · what time is it" in later
-    assert "thinking  3 s, tts · " in tts
+    assert "thinking 3 s, llm what time is it" in later
+    assert "thinking 3 s, tts " in tts
 
 
 @pytest.mark.parametrize(
@@ -224,6 +227,35 @@ def test_in_a_pipe_too_it_is_told_once_for_whom_one_waits(setting: str, told: li
     run_virtual(main())
 
     assert file.getvalue().splitlines() == told
+
+
+def test_for_whom_one_waits_is_shown_however_long_the_question_is() -> None:
+    display = Live(Console(file=io.StringIO(), width=80))
+    [drawn] = watched(
+        display, "llm.delay=99s", "stt.texts=[" + "word " * 30 + "]", "ear.seconds=9", says=[QUESTION], moments=[4.8]
+    )
+
+    assert "thinking 3 s, llm " in drawn
+    assert drawn.endswith("word word word")
+
+
+def test_the_end_of_an_earlier_answer_ends_no_wait_for_a_later_one() -> None:
+    session = Session(spoken(says=[]))
+    wait = Wait(session)
+
+    async def main() -> None:
+        async with session:
+            prompt, heard = Prompt(()), Heard(final=True, cut=True)
+            prompt.turn, heard.turn = 2, 1  # type: ignore[misc]
+            wait._on_prompt(prompt)
+            wait._on_heard(heard)
+            assert wait.on
+            heard.turn = 2  # type: ignore[misc]
+            wait._on_heard(heard)
+            assert not wait.on
+            await session.stop(drain_s=0)
+
+    run_virtual(main())
 
 
 def test_a_long_text_shows_its_end() -> None:

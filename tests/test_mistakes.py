@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from pydantic import BaseModel
 
 from flowgraph.catalog import UnusableType, find
 from flowgraph.errors import GraphError, NodeFailed
@@ -87,6 +89,29 @@ class LeavesByItself(Node):
         yield Note()
 
 
+class LeavesAtTheEnd(Node):
+    async def drain(self) -> None:
+        sys.exit("drained")
+
+    def process(self, frame: Note) -> Iterator[Note]:
+        yield frame
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise ValueError("no repr")
+
+
+class YieldsTheUnprintable(Node):
+    def process(self, frame: Note) -> Iterator[Note]:
+        yield Unprintable()  # type: ignore[misc]
+
+
+class YieldsAClass(Node):
+    def process(self, frame: Note) -> Iterator[Note]:
+        yield Note  # type: ignore[misc]
+
+
 class LeavesAtOnce(Node):
     async def open(self) -> None:
         sys.exit(1)
@@ -105,19 +130,139 @@ class LeavesAtOnce(Node):
         (ReturnsANumber, "it returned 7, which is no sequence of frames", "`yield frame` for each"),
         (YieldsText, f"it yielded '{LONG[:38]}…, which is no frame", "`yield Token(text)`"),
         (YieldsNothing, "it yielded None, which is no frame", "`yield Token(text)`"),
+        (YieldsTheUnprintable, "it yielded a Unprintable, which is no frame", "`yield Token(text)`"),
+        (YieldsAClass, "it yielded a class, which is no frame", "`yield Token(text)`"),
         (YieldsAnother, "it yielded a Block, but its annotations say that it yields Note", "-> Iterator[… | Block]"),
         (Leaves, "it ends the program: sys.exit('bye')", "raise an exception"),
         (LeavesSideBySide, "it ends the program: sys.exit(3)", "raise an exception"),
         (LeavesByItself, "it ends the program: sys.exit()", "raise an exception"),
         (LeavesAtOnce, "it ends the program: sys.exit(1)", "raise an exception"),
+        (LeavesAtTheEnd, "it ends the program: sys.exit('drained')", "raise an exception"),
     ],
 )
 def test_what_a_node_does_wrong_is_told_with_what_to_write_instead(cls: type[Node], why: str, hint: str) -> None:
     with pytest.raises(NodeFailed) as caught:
         run_node(cls(), [Note("a"), 0.1, Note("b")] if ports(cls).inputs else [])
 
-    assert caught.value.cause == why
+    said, _, place = caught.value.cause.partition(" (test_mistakes.py:")
+    assert said == why
+    assert bool(place) == why.startswith("it ends the program"), "the line where it does"
     assert hint in caught.value.hint
+
+
+class LeavesOnItsWayOut(Node):
+    async def close(self) -> None:
+        sys.exit("closed")
+
+    def process(self, frame: Note) -> Iterator[Note]:
+        yield frame
+
+
+class LeavesTheSecondTime(Node):
+    opened: ClassVar[list[int]] = []
+
+    async def open(self) -> None:
+        self.opened.append(1)
+        if len(self.opened) > 1:
+            sys.exit("no GPU")
+
+    def process(self, frame: Note) -> Iterator[Note]:
+        raise ValueError("no")
+        yield frame
+
+
+class LeavesOnAnInterruption(Node):
+    def flush(self) -> None:
+        sys.exit("flushed")
+
+    def process(self, frame: Idea) -> Iterator[Idea]:
+        yield frame
+
+
+def test_who_calls_sys_exit_while_closing_keeps_nobody_else_open() -> None:
+    closed: list[str] = []
+
+    class Closes(Sink):
+        async def close(self) -> None:
+            closed.append("sink")
+
+    nodes: dict[str, Node] = {"source": source("x"), "subject": LeavesOnItsWayOut(), "sink": Closes()}
+    said: list[str] = []
+    session = Session(graph_of(nodes, ("source", "subject"), ("subject", "sink")), nodes=dict(nodes), say=said.append)
+
+    async def main() -> None:
+        async with session:
+            await session.finished()
+
+    run_virtual(main())
+
+    assert closed == ["sink"]
+    assert [text.partition("\n")[0] for text in said] == [
+        "node 'subject' could not close: it ends the program: sys.exit('closed')"
+    ]
+
+
+def test_who_calls_sys_exit_in_a_restart_is_restarted_as_often_as_any_other() -> None:
+    LeavesTheSecondTime.opened.clear()
+    nodes: dict[str, Node] = {"source": source("x", 9.0), "subject": LeavesTheSecondTime(), "sink": Sink()}
+    graph = graph_of(nodes, ("source", "subject"), ("subject", "sink"))
+    graph.nodes["subject"] = dataclasses.replace(graph.nodes["subject"], on_error="restart")
+    session = Session(graph, nodes=dict(nodes))
+
+    async def main() -> None:
+        async with session:
+            await session.finished()
+
+    with pytest.raises(NodeFailed, match=r"node 'subject' failed: it ends the program: sys\.exit\('no GPU'\)"):
+        run_virtual(main())
+    assert len(LeavesTheSecondTime.opened) == 4
+
+
+def test_what_a_flush_raises_is_the_nodes() -> None:
+    nodes: dict[str, Node] = {
+        "source": source("x", 0.1, "advance", 0.1, "y"),
+        "boss": Boss(),
+        "subject": LeavesOnAnInterruption(),
+        "sink": Sink(),
+    }
+    session = Session(graph_of(nodes, ("source", "boss"), ("boss", "subject"), ("subject", "sink")), nodes=dict(nodes))
+
+    async def main() -> None:
+        async with session, asyncio.timeout(60):
+            await session.finished()
+
+    with pytest.raises(NodeFailed, match=r"node 'subject' failed: it ends the program: sys\.exit\('flushed'\)"):
+        run_virtual(main())
+
+
+class Strict(BaseModel):
+    size: int
+
+
+class Several(Node):
+    def process(self, frame: Note) -> Iterator[Note]:
+        yield Note(str(Strict.model_validate({"size": "big"})))
+
+
+def test_a_message_in_several_lines_is_told_whole_and_the_traceback_is_in_the_trace() -> None:
+    nodes: dict[str, Node] = {"source": source("x"), "subject": Several(), "sink": Sink()}
+    graph = graph_of(nodes, ("source", "subject"), ("subject", "sink"))
+    graph.nodes["subject"] = dataclasses.replace(graph.nodes["subject"], on_error="skip")
+    session = Session(graph, nodes=dict(nodes))
+
+    async def main() -> list[str]:
+        async with session:
+            await session.finished()
+            return [text for _, node, text in session.trace.notes if node == "subject"]
+
+    [note] = run_virtual(main())
+
+    assert "ValidationError: 1 validation error for Strict; size; Input should be a valid integer" in session.said[0]
+    assert "errors.pydantic.dev" not in session.said[0]
+    assert session.said[0].endswith("= `flow run -v` shows the whole traceback")
+    assert note.startswith(session.said[0])
+    assert "Traceback (most recent call last)" in note
+    assert 'Strict.model_validate({"size": "big"})' in note
 
 
 class Base(Node):

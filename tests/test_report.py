@@ -225,6 +225,18 @@ def test_turns_are_told_as_they_end() -> None:
     assert talk.live == talk.turns
 
 
+def test_what_ended_the_session_is_no_error_of_a_turn_that_expects_no_answer() -> None:
+    async def main() -> list[str]:
+        session = Session(spoken("ear.seconds=3", 'stt.texts=[""]', says=says({**QUESTION, "expects": "nothing"})))
+        report = Report(session)
+        async with session:
+            await session.finished()
+            report.finish("it broke")
+        return [turn.verdict for turn in report.turns]
+
+    assert run_virtual(main()) == ["not answered, as it should be"]
+
+
 def test_a_turn_that_nothing_can_answer_any_more_is_told_then_and_not_at_the_end() -> None:
     """The model hangs; the user gives up, and asks something else."""
     told: list[tuple[float, str]] = []

@@ -148,6 +148,34 @@ def test_so_they_do_where_the_model_takes_as_long_as_it_may(tmp_path: Path, time
     assert abs(sum(turn.phases.values()) - turn.latency_ns) <= 1_000
 
 
+def test_so_they_do_where_it_thinks_for_minutes_and_says_so(tmp_path: Path) -> None:
+    """A thought a second: nothing to be heard, and yet nothing is stuck."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for _ in range(200 if (await request.json())["max_tokens"] != 1 else 0):
+            await response.write(b'data: {"choices": [{"delta": {"reasoning": "hm"}}]}\n\n')
+            await asyncio.sleep(1)
+        await response.write(b'data: {"choices": [{"delta": {"content": "Good morning, David."}}]}\n\ndata: [DONE]\n\n')
+        return response
+
+    model = web.Application()
+    model.router.add_post("/v1/chat/completions", answer)
+    demo = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
+    first = demo["utterances"][0]
+    first["audio"] = str((DEMO.parent / first["audio"]).absolute())
+    path = tmp_path / "patient.yaml"
+    path.write_text(yaml.safe_dump({**demo, "patience": "230s", "utterances": [first]}), encoding="utf-8")
+
+    [turn] = converse(path, model=model).report.turns
+
+    assert turn.heard == "Good morning, David."
+    assert turn.latency_ns is not None
+    assert turn.phases["LLM"] == pytest.approx(200 * SECOND, abs=SECOND)
+    assert abs(sum(turn.phases.values()) - turn.latency_ns) <= 1_000
+
+
 def test_a_hesitation_withdraws_the_attempt_and_nothing_of_it_is_heard(demo: Run) -> None:
     turn = demo.report.turns[2]
 

@@ -162,6 +162,14 @@ def test_a_file_that_was_cut_short_is_read_as_far_as_it_goes_and_says_so(
     assert len(Timeline.read(path).frames) >= len(Timeline.read(run[0]).frames) - 1
 
 
+def test_a_file_that_was_cut_within_a_character_is_read_too(run: tuple[Path, Report], tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(run[0].read_bytes() + '{"event": "note", "text": "ü'.encode()[:-1])
+
+    assert Timeline.read(path).cut_at
+    assert len(Timeline.read(path).turns) == len(Timeline.read(run[0]).turns)
+
+
 def test_a_file_that_isnt_there_and_a_folder_are_one_error(tmp_path: Path) -> None:
     assert "No such file" in wrong(tmp_path / "nothing.jsonl")
     assert "directory" in wrong(tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -65,20 +67,29 @@ def address_of(wish: str, *, option: str = "--input") -> str:
     """
     if wish.startswith(_ADDRESSES):
         return wish
-    path = Path(wish).expanduser()
+    path = Path(os.path.expanduser(wish))  # noqa: PTH111 - leaves the name of nobody as it is
     if path.suffix.lower() in SOUND_FILES:
         return f"file:{_there(path, option)}"
-    if path.is_dir() or path.suffix.lower() in _CONVERSATION:
+    mode = _mode(path)
+    if stat.S_ISDIR(mode) or path.suffix.lower() in _CONVERSATION:
         return f"caller:{_there(path, option)}"
     bundled = CONVERSATIONS / f"{wish}.yaml"
-    if "/" not in wish and bundled.is_file():
+    if "/" not in wish and _mode(bundled):
         return f"caller:{bundled}"
-    if wish.startswith(_PATHS) or (path.exists() and wish not in ("default", "null")):
+    if wish.startswith(_PATHS) or (mode and wish not in ("default", "null")):
         raise NoInput(f"{option} {_there(path, option)} is neither a WAV file nor a conversation", hint=_WANTED)
     return wish
 
 
+def _mode(path: Path) -> int:
+    """What is at a path; 0 = nothing, or nothing that could be."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):  # ValueError: a zero byte
+        return 0
+
+
 def _there(path: Path, option: str) -> Path:
-    if not path.exists():
+    if not _mode(path):
         raise NoInput(f"{option} {path}: there is no such file", hint=_WANTED)
     return path.resolve()

@@ -150,8 +150,8 @@ class Run:
                         display.listening(time.perf_counter() - self._begun)
                         try:
                             await self._until_over(session)
-                        except NodeFailed as error:
-                            report.finish(error.cause)
+                        except FlowError as error:
+                            report.finish(error.cause if isinstance(error, NodeFailed) else error.message)
                             raise
                         finally:
                             report.finish()

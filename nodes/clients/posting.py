@@ -75,9 +75,11 @@ class Posted:
         until = asyncio.get_running_loop().time() + self._stall_s if self.begun else self._first_by
         try:
             async with asyncio.timeout_at(until):
-                return await self._response.content.readany()
+                portion = await self._response.content.readany()
         except TimeoutError:
             raise self._late() from None
+        self._service.hear()
+        return portion
 
     async def refusal(self, *, wanted: str = "") -> ServiceError:
         """The error that this answer means: its status is 400 or above, or it is no answer. `wanted`: see `problems.refusal`."""

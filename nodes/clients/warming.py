@@ -94,7 +94,7 @@ class Warmth:
         except ServiceError as error:
             self.loaded = True
             self._note(f"warming up: {error.message}")
-            if self._service.answered and error.status not in PASSING and error.message != self._told:
+            if error.status and error.status not in PASSING and error.message != self._told:
                 self._told = error.message
                 self._say(str(error))
 

@@ -7,7 +7,7 @@ and nothing is kept warm beside it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 class Answer:
     """A response that is no refusal."""
 
-    def __init__(self, response: aiohttp.ClientResponse, *, who: str, limit_s: float) -> None:
-        """`limit_s`: how long the service may send nothing."""
+    def __init__(self, response: aiohttp.ClientResponse, *, who: str, limit_s: float, hear: Callable[[], None]) -> None:
+        """`limit_s`: how long the service may send nothing. `hear`: called when it has sent something."""
+        self._hear = hear
+        hear()
         self.content_type = response.content_type.lower()
         self._response = response
         self._who = who
@@ -36,7 +38,9 @@ class Answer:
     async def read(self) -> bytes:
         """The next bytes; b"" at the end. Raises ServiceError."""
         async with _patience(self._limit_s, self._who):
-            return await self._response.content.readany()
+            portion = await self._response.content.readany()
+        self._hear()
+        return portion
 
     async def whole(self) -> bytes:
         """All that is left. Raises ServiceError."""
@@ -58,7 +62,7 @@ async def posted(
         request = service.post(path, **content) if persistent else _posted_alone(service, path, content)
         async with _patience(limit_s, who):
             response = await stack.enter_async_context(request)
-        answer = Answer(response, who=who, limit_s=limit_s)
+        answer = Answer(response, who=who, limit_s=limit_s, hear=service.hear)
         if response.status >= 400:
             raise refusal(who, response.status, await answer.whole(), key_hint=service.key_hint, wanted=wanted)
         try:

@@ -45,6 +45,10 @@ class WavSource:
         """Samples of one channel."""
         self._width = self._file.getsampwidth()
         self.channels: int = self._file.getnchannels()
+        if self.rate_hz <= 0:
+            self.close()
+            hint = CONVERT.format(name=self.path.name)
+            raise DeviceError(f"{path} isn't a WAV file that can be played: {self.rate_hz} samples a second", hint=hint)
         if not is_stream(self.path):
             self._check_length()
 

@@ -16,6 +16,7 @@ ENGINE = ("tests/test_channel.py", "tests/test_turn.py", "tests/test_worker.py",
 HTTP, CHILDREN, PLAYBACK = "flowgraph/http.py", "flowgraph/children.py", "nodes/sound/playback.py"
 RULES, DOOR = "tests/test_rules.py", "tests/test_handoff.py"
 
+THINKS = ("tests/test_scenarios.py::test_so_they_do_where_it_thinks_for_minutes_and_says_so",)
 MISTAKES = ("tests/test_mistakes.py",)
 GRAPHS = ("tests/test_graph.py", "tests/test_broken_graphs.py", RULES)
 TRACES = ("tests/test_trace.py", "tests/test_session.py", RULES)
@@ -465,8 +466,8 @@ MUTANTS = (
     ),
     Mutant(
         10, "a prompt that comes to no end isn't reported", SESSION,
-        "            if due and self.clock",
-        "            if False and self.clock",
+        "            if due and now - max(self",
+        "            if False and now - max(self",
     ),
     Mutant(
         10, "nobody says that nothing is heard of a player that failed", WORKER,
@@ -482,6 +483,18 @@ MUTANTS = (
         10, "an answer counts as stuck before its own time limit", SESSION,
         "max(STUCK_NS, patience_ns + PATIENT_NS)", "STUCK_NS",
         ("tests/test_scenarios.py::test_so_they_do_where_the_model_takes_as_long_as_it_may",),
+    ),
+    Mutant(
+        10, "what a service sends is no sign of life", SESSION,
+        "now - max(self._moved_at, heard_at) > self._stuck_ns", "now - self._moved_at > self._stuck_ns", THINKS,
+    ),
+    Mutant(
+        13, "sound is forgotten while the model thinks", SESSION,
+        "max(self._stuck_ns, lasts + self._stuck_ns // 4)", "self._stuck_ns", THINKS,
+    ),
+    Mutant(
+        11, "who calls sys.exit while closing keeps the others open", SESSION,
+        "contained(node.close())", "node.close()", MISTAKES,
     ),
     Mutant(10, "stuck is told early", SESSION, "STUCK_NS = 60 * SECOND", "STUCK_NS = 6 * SECOND", ("tests/test_session.py",)),
     Mutant(10, "an attempt that moves is stuck", TRACE, "            self._moved_at = at\n", "", ("tests/test_session.py",)),
@@ -578,7 +591,7 @@ MUTANTS = (
     ),
     Mutant(
         11, "a close that hangs keeps the others open", SESSION,
-        "await asyncio.wait_for(node.close(), timeout=CLOSE_S)", "await node.close()",
+        "await asyncio.wait_for(contained(node.close()), timeout=CLOSE_S)", "await node.close()",
     ),
     Mutant(
         11, "of several nodes that can't open only one is told", SESSION,

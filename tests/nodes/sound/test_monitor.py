@@ -19,6 +19,7 @@ from nodes.sound.wav import WavSource, WavTarget
 from tests.sound_card import SoundCard
 
 RATE_HZ = 48_000
+ATTEMPTS = 4
 
 
 def only(folder: Path, programs: tuple[str, ...], environ: dict[str, str]) -> dict[str, str]:
@@ -151,6 +152,21 @@ def test_two_monitors_that_began_at_different_times_agree_on_when_a_sound_was_pl
     target = WavTarget(played, RATE_HZ)
     target.write(np.random.default_rng(1).standard_normal(RATE_HZ // 2).astype(np.float32) * np.float32(0.1))
     target.save()
+    apart = [_apart_ns(card, played)]
+    while _has_dropped(apart[-1]) and len(apart) < ATTEMPTS:
+        apart.append(_apart_ns(card, played))
+
+    assert apart[-1] < SECOND // 500, apart
+
+
+def _has_dropped(apart_ns: int) -> bool:
+    """Has the sound server, starved for a moment, left out sound for one of the two? It does so in pieces of 256 samples."""
+    pieces = apart_ns * RATE_HZ / SECOND / 256
+    return round(pieces) > 0 and abs(pieces - round(pieces)) < 0.1
+
+
+def _apart_ns(card: SoundCard, played: Path) -> int:
+    """How far two monitors are apart on when a sound was played."""
     blocks: list[list[tuple[np.ndarray, int]]] = [[], []]
 
     def monitor(index: int) -> Monitor:
@@ -172,7 +188,7 @@ def test_two_monitors_that_began_at_different_times_agree_on_when_a_sound_was_pl
             if len(loud):
                 onsets.append(at + int(loud[0]) * SECOND // RATE_HZ)
                 break
-    assert abs(onsets[0] - onsets[1]) < SECOND // 500
+    return abs(onsets[0] - onsets[1])
 
 
 def test_silence_takes_the_place_of_samples_that_the_sound_server_has_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,16 @@ def test_a_file_that_is_cut_short_is_told_by_how_much(tmp_path: Path) -> None:
     assert "ffmpeg -ignore_length 1 -i a.wav" in caught.value.hint
 
 
+def test_a_file_without_a_rate_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", 2)
+    content = bytearray(path.read_bytes()[:100])
+    content[24:28] = bytes(4)
+    path.write_bytes(content)
+
+    with pytest.raises(DeviceError, match=r"a\.wav isn't a WAV file that can be played: 0 samples a second"):
+        WavSource(path)
+
+
 def test_a_file_without_sound_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     WavTarget(path, 16_000).save()
