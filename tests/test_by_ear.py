@@ -14,6 +14,7 @@ import yaml
 
 from tests.nodes.sound.conftest import do_without
 from tests.sound_card import NoSoundCard, SoundCard, sound_card
+from tests.starved import Lateness
 from tests.trial_runs import DEMO
 
 pytestmark = [pytest.mark.sound, pytest.mark.timeout(400)]
@@ -56,18 +57,30 @@ def made(card: SoundCard, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     folder = tmp_path_factory.mktemp("by-ear")
     found: dict[str, Any] = {}
     for _ in range(TRIES):
-        done = compare(
-            card, "baseline", "optimized", "--record", "--runs", "1", "-c", str(caller(folder)), "--json",
-            "--html", str(folder / "report.html"),
-        )  # fmt: skip
+        with Lateness() as lateness:
+            done = compare(
+                card, "baseline", "optimized", "--record", "--runs", "1", "-c", str(caller(folder)), "--json",
+                "--html", str(folder / "report.html"),
+            )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "the user speaks into 'room', answers are heard from 'speaker'" in done.stderr
         assert "stand" not in done.stderr, "no stand-in was needed"
         found = json.loads(done.stdout)
         found["page"] = (folder / "report.html").read_text(encoding="utf-8")
-        if all(graph["word_error_rate"] <= UNDERSTOOD for graph in found["graphs"]):
+        print(f"woken {lateness.worst_s * 1000:.1f} ms too late, at the worst; apart: {list(apart_ms(found))}")
+        understood = all(graph["word_error_rate"] <= UNDERSTOOD for graph in found["graphs"])
+        agreed = max(apart_ms(found), default=AGREE_MS + 1) <= AGREE_MS
+        if understood and (agreed or not lateness.starved):
             break
     return found
+
+
+def apart_ms(found: dict[str, Any]) -> Iterator[float]:
+    """What the engine tells and what the recording tells, of every turn that has both."""
+    for run in found["runs"]:
+        for turn in run["turns"]:
+            if turn["latency_ms"] is not None:
+                yield abs(turn["latency_ms"] - turn["told_ms"])
 
 
 def test_what_the_engine_tells_and_what_the_recording_tells_are_30_ms_apart_at_most(made: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ from nodes.sound.monitor import MonitorRecording
 from nodes.vocabulary import Audio
 from tests.nodes.sound.conftest import do_without
 from tests.sound_card import NoSoundCard, SoundCard, sound_card
+from tests.starved import Lateness
 
 pytestmark = [pytest.mark.sound, pytest.mark.timeout(120)]
 
@@ -52,6 +53,8 @@ FADE_MS = 5
 TOLERANCE_MS = 8
 """Of the times that the two directions of the card state."""
 LOUD = 10 ** (AUDIBLE_DBFS / 20)
+MOST_WRONG = 0.35
+"""The share of an answer's words that may be wrong, recognised again."""
 
 Samples = npt.NDArray[np.float32]
 
@@ -218,7 +221,7 @@ def test_what_sounds_is_what_was_reported_as_heard(overheard: Overheard) -> None
     wrong, words = word_errors(told, sounded)
 
     assert words > 15
-    assert wrong / words <= 0.35
+    assert wrong / words <= MOST_WRONG
 
 
 # -- as a user runs it ---------------------------------------------------------------------------------------------------
@@ -251,16 +254,28 @@ class Running:
 
 @pytest.fixture(scope="module")
 def talk(card: SoundCard, tmp_path_factory: pytest.TempPathFactory) -> tuple[Running, Path]:
-    """One conversation whose questions arrived whole.
+    """One conversation whose questions arrived whole, and whose answers left whole where the machine had the time for it.
 
     A sound server that is starved for a moment drops pieces of what `paplay` plays: then nobody could understand it, and it
     says nothing about us. Three such conversations in a row would.
     """
     for _ in range(3):
-        running, folder = converse_aloud(card, tmp_path_factory.mktemp("talk"))
-        if word_errors(ALL_THAT_IS_SAID, understood(channels(folder / "talk.wav")[:, 0]))[0] <= 3:
+        with Lateness() as lateness:
+            running, folder = converse_aloud(card, tmp_path_factory.mktemp("talk"))
+        arrived = word_errors(ALL_THAT_IS_SAID, understood(channels(folder / "talk.wav")[:, 0]))[0] <= 3
+        wrong, words = answers_at_the_monitor(running, folder)
+        print(
+            f"woken {lateness.worst_s * 1000:.1f} ms too late, at the worst; {wrong} of {words} words wrong at the monitor"
+        )
+        if arrived and (wrong <= MOST_WRONG * words or not lateness.starved):
             break
     return running, folder
+
+
+def answers_at_the_monitor(running: Running, folder: Path) -> tuple[int, int]:
+    """(words that the recogniser gets wrong in what really sounded, all words that were told as heard)."""
+    told = " ".join(turn["heard"] for turn in running.events[-1]["turns"])
+    return word_errors(told, understood(channels(folder / "monitor.wav")[:, 0]))
 
 
 def converse_aloud(card: SoundCard, folder: Path) -> tuple[Running, Path]:
@@ -309,13 +324,10 @@ def test_somebody_who_speaks_into_the_microphone_is_answered(talk: tuple[Running
 
 def test_the_speakers_monitor_holds_the_answers(talk: tuple[Running, Path]) -> None:
     running, folder = talk
-    turns = running.events[-1]["turns"]
-    wrong, words = word_errors(
-        " ".join(turn["heard"] for turn in turns), understood(channels(folder / "monitor.wav")[:, 0])
-    )
+    wrong, words = answers_at_the_monitor(running, folder)
 
     assert words > 15
-    assert wrong / words <= 0.35
+    assert wrong / words <= MOST_WRONG
 
 
 def test_the_sessions_own_recording_is_what_the_speaker_played(talk: tuple[Running, Path]) -> None:
