@@ -83,13 +83,13 @@ def _connected(draft: Draft) -> None:
     for name, spec in draft.nodes.items():
         declared = ports(spec.cls)
         if name not in touched:
-            hint = _replaced(draft, name) + _feeding(draft, spec.cls)
+            hint = _feeding(draft, name)
             draft.report(_name_of(name), f"'{name}' is unreachable: no edge names it", hint)
             continue
         starts_itself = spec.cls.live and _runs(spec.cls) and not spec.cls.needs
         if declared.inputs and name not in fed and not starts_itself:
             more = " but a feedback edge" if any(link.target == name for link in draft.links) else ""
-            hint = _replaced(draft, name) + _feeding(draft, spec.cls)
+            hint = _feeding(draft, name)
             draft.report(_name_of(name), f"nothing feeds '{name}'{more}", hint)
             continue
         arriving = [kind for edge in draft.edges if edge.target == name for kind in edge.types]
@@ -129,13 +129,15 @@ def _replaced(draft: Draft, name: str) -> str:
     return f"the edges in {edges.source.file} take the place of all that it extends: state every one; "
 
 
-def _feeding(draft: Draft, cls: type[Node]) -> str:
+def _feeding(draft: Draft, name: str) -> str:
+    """What to do about a node that no edge feeds."""
+    cls, replaced = draft.nodes[name].cls, _replaced(draft, name)
     inputs = ports(cls).inputs
     if not inputs:
-        return "connect it with an edge, or remove it"
+        return f"{replaced}connect it with an edge, or remove it"
     makers = [name for name, spec in draft.nodes.items() if spec.cls is not cls and _yields(spec.cls, inputs)]
     takes = " | ".join(kind.__name__ for kind in inputs)
-    return f"it takes {takes}" + (f", which {listed(repr(m) for m in makers[:3])} can give" if makers else "")
+    return f"{replaced}it takes {takes}" + (f", which {listed(repr(m) for m in makers[:3])} can give" if makers else "")
 
 
 def _yields(cls: type[Node], wanted: tuple[type, ...]) -> bool:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from rich.text import Text
 
@@ -308,7 +308,6 @@ class JsonLines:
 
     def __init__(self) -> None:
         self._out = sys.stdout  # as it is at the beginning: nobody else is to write there later
-        self._in_ascii = (self._out.encoding or "utf-8").lower().replace("-", "") != "utf8"
 
     def watch(self, session: Session) -> None:
         for kind in types_named(session.graph, "Transcript"):
@@ -353,8 +352,14 @@ class JsonLines:
         self._write("heard", attempt=heard.turn, text=heard.text, final=heard.final, cut=heard.cut)
 
     def _write(self, event: str, **fields: Any) -> None:
-        self._out.write(json.dumps({"event": event, **fields}, ensure_ascii=self._in_ascii) + "\n")
+        self._out.write(json_line({"event": event, **fields}, self._out) + "\n")
         self._out.flush()
+
+
+def json_line(data: object, out: TextIO) -> str:
+    """One line of JSON, in characters that `out` can take."""
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    return json.dumps(data, ensure_ascii=encoding.lower().replace("-", "") != "utf8")
 
 
 def meter(level_dbfs: float, width: int = METER) -> Text:

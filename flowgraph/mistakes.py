@@ -39,6 +39,8 @@ async def contained(work: Awaitable[T]) -> T:
 
 def in_words(error: BaseException, files: Collection[str]) -> tuple[str, str]:
     """(what went wrong and where in these files, what to do). `files`: those that the node's own code is in."""
+    if isinstance(error, SystemExit):
+        error = ended(error)
     if isinstance(error, FlowError):
         left = error.__cause__
         return f"{error.message}{place(left, files) if isinstance(left, SystemExit) else ''}", error.hint
@@ -47,8 +49,8 @@ def in_words(error: BaseException, files: Collection[str]) -> tuple[str, str]:
     return f"{first_line(error)}{place(error, files)}", ""
 
 
-def whole(error: BaseException) -> str:
-    """The traceback."""
+def traceback_of(error: BaseException) -> str:
+    """As Python shows it."""
     return "".join(traceback.format_exception(error)).rstrip()
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from flowgraph.errors import FlowError, NodeFailed
 from flowgraph.frame import End, Failure, Frame, Heard
 from flowgraph.lanes import Lanes
-from flowgraph.mistakes import YIELD, contained, ended, in_words, whole
+from flowgraph.mistakes import YIELD, contained, in_words, traceback_of
 from flowgraph.node import Node, parallel_of, ports
 from flowgraph.taps import BULK, NOTE, STAMP, Tap
 from flowgraph.units import MS, SECOND
@@ -295,9 +295,7 @@ class Worker:
             except asyncio.CancelledError:
                 if not self._absorb(task):
                     raise
-            except SystemExit as error:
-                self._failed(ended(error), frame)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._failed(error, frame)
             finally:
                 if self._consumer is task:
@@ -374,7 +372,7 @@ class Worker:
         except (Exception, SystemExit) as error:
             if self._on_error == "skip":
                 self._on_error = "restart"  # `run` has no next frame to go on with
-            self._failed(ended(error) if isinstance(error, SystemExit) else error, None)
+            self._failed(error, None)
         finally:
             close = getattr(outputs, "aclose", None)
             if close is not None:
@@ -475,11 +473,11 @@ class Worker:
             try:
                 self.node.flush()
             except (Exception, SystemExit) as error:
-                raise self._failure(ended(error) if isinstance(error, SystemExit) else error, None) from error
+                raise self._failure(error, None) from error
 
     # -- failure -------------------------------------------------------------------------------------------------------
 
-    def _failed(self, error: Exception, frame: Frame | None) -> None:
+    def _failed(self, error: BaseException, frame: Frame | None) -> None:
         failure = self._failure(error, frame)
         if self._on_error == "fail" or self._is_owner:
             raise failure from error
@@ -489,7 +487,7 @@ class Worker:
             self._refused = max(self._refused, attempt)
             if attempt >= self._turn.number:
                 self._end_attempt(frame, failure.cause)
-        self._note(str(failure) if isinstance(error, FlowError) else f"{failure}\n{whole(error)}")
+        self._note(str(failure) if isinstance(error, FlowError) else f"{failure}\n{traceback_of(error)}")
         self._say(str(failure))
         told = Failure(self.name, failure.message, attempt)
         self._stamp(told, frame)

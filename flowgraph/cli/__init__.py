@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import codecs
 import gc
-import io
 import os
 import sys
 from pathlib import Path
@@ -15,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from flowgraph.cli import doctor
+from flowgraph.cli.console import write_plainly
 from flowgraph.interrupts import leave_at_once
 
 __all__ = ["app", "main"]
@@ -350,25 +349,7 @@ def require_streams() -> None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stdout is None:
         sys.exit("error: the standard output is closed\n  = to throw it away: > /dev/null")
-    codecs.register_error("plain", _plain)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="plain")
-
-
-PLAIN = str.maketrans(
-    dict.fromkeys("─━┄═╌", "-") | dict.fromkeys("│┃┊║╷", "|") | dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯╥", "+")
-    | {"▼": "v", "◄": "<", "▮": "#", "▯": ".", "…": "...", "→": "->", "·": "-", "≤": "<=", "×": "x", "–": "-", "›": ">", "±": "+-"}
-)  # fmt: skip
-"""What stands for our own signs where the terminal's encoding lacks them."""
-
-
-def _plain(error: UnicodeError) -> tuple[str, int]:
-    """An error handler of codecs: what can't be written is written otherwise."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    text = error.object[error.start : error.end].translate(PLAIN)
-    return "".join(sign if sign.isascii() else "?" for sign in text), error.end
+    write_plainly()
 
 
 def require_folder() -> None:

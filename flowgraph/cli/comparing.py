@@ -19,9 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from flowgraph import findings
-from flowgraph.cli.console import json_line, progress, stderr, stdout, tell_error
+from flowgraph.cli.console import progress, stderr, stdout, tell_error
 from flowgraph.cli.inputs import address_of, settings_by_ear, with_input
 from flowgraph.compare import Comparison, LeftOut, RunResult
+from flowgraph.display import json_line
 from flowgraph.errors import FlowError
 from flowgraph.files import require_apart
 from flowgraph.gates import Gate
@@ -105,7 +106,7 @@ def compare_graphs(wishes: Wishes) -> int:
         failed = [said for holds, said in judged if holds]
         if wishes.json:
             found = {"about": about, **comparison.to_json(), "fail_if": {said: holds for holds, said in judged}}
-            print(json_line(found))
+            print(json_line(found, sys.stdout))
         else:
             _show(stdout(), comparison, about)
         if wishes.html is not None:

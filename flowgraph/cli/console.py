@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
 
 PIPE_COLUMNS = 100
 """Tables in a pipe or a file are this wide, unless COLUMNS says otherwise."""
+
+PLAIN = str.maketrans(
+    dict.fromkeys("─━┄═╌", "-") | dict.fromkeys("│┃┊║╷", "|") | dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯╥", "+")
+    | {"▼": "v", "◄": "<", "▮": "#", "▯": ".", "…": "...", "→": "->", "·": "-", "≤": "<=", "×": "x", "–": "-", "›": ">", "±": "+-"}
+)  # fmt: skip
+"""What stands for our own signs where the terminal's encoding lacks them."""
 
 
 def stdout() -> Console:
@@ -96,9 +104,17 @@ def tell_error(error: Exception) -> int:
     return 1
 
 
-def json_line(data: object) -> str:
-    """One line of JSON for the standard output, in characters that it can take."""
-    import json
+def write_plainly() -> None:
+    """Let the standard streams take our own signs, whatever their encoding is."""
+    codecs.register_error("plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plain")
 
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return json.dumps(data, ensure_ascii=encoding.lower().replace("-", "") != "utf8")
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """An error handler of codecs: what can't be written is written otherwise."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(PLAIN)
+    return "".join(sign if sign.isascii() else "?" for sign in text), error.end

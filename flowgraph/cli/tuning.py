@@ -20,8 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from flowgraph import interrupts
-from flowgraph.cli.console import json_line, progress, stderr, stdout
+from flowgraph.cli.console import progress, stderr, stdout
 from flowgraph.cli.inputs import CONVERSATIONS
+from flowgraph.display import json_line
 from flowgraph.errors import FlowError
 from flowgraph.files import require_apart, require_writable
 from flowgraph.graph import Graph
@@ -99,7 +100,7 @@ def tune_graph(wishes: Wishes) -> int:
     budgets = sorted({*curve.BUDGETS, budget})
     if wishes.json:
         found = {"about": about, "headline": tables.headline(tuned, budget), **curve.to_json(tuned, budgets)}
-        print(json_line(found))
+        print(json_line(found, sys.stdout))
     else:
         _show(stdout(), tuned, budgets, budget)
     if wishes.html is not None:

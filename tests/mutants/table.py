@@ -212,7 +212,8 @@ MUTANTS = (
     ),
     Mutant(
         0, "who calls sys.exit in a node ends the program", WORKER,
-        "            except SystemExit as error:\n                self._failed(ended(error), frame)\n", "", MISTAKES,
+        "            except (Exception, SystemExit) as error:\n                self._failed(error, frame)\n",
+        "            except Exception as error:\n                self._failed(error, frame)\n", MISTAKES,
     ),
     Mutant(
         0, "a turn that is given up is told at the end", "flowgraph/report.py",
